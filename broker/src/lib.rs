@@ -1,0 +1,1 @@
+//! The embedded MQTT broker behind a guard: identities, access rules, limits, durability, health.

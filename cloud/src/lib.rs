@@ -1,0 +1,1 @@
+//! Registry, artifacts, models, telemetry and the HTTP API.

@@ -1,0 +1,1 @@
+//! The askama pages, live over MQTT and server-sent events.

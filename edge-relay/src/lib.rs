@@ -1,0 +1,1 @@
+//! The relay agent: inbox, devices, build, flash, self-test, observe, outbox.

@@ -1,0 +1,1 @@
+//! ONNX and TFLite models to static, heap-free int8 C.

@@ -1,0 +1,1 @@
+//! Simulated boards behind pseudo terminals.
