@@ -1,0 +1,67 @@
+//! `relays/{relay}/devices/{device}/telemetry`: what a board predicted.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ArtifactId, DeviceId, ModelRef};
+use crate::stream::Head;
+
+/// One reading of one device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Who, when, and its number in the relay's telemetry stream.
+    #[serde(flatten)]
+    pub head: Head,
+    /// The device.
+    pub device: DeviceId,
+    /// The board's own count since its start.
+    pub device_seq: u64,
+    /// The relay's monotonic clock, in milliseconds; differences are meaningful while `epoch` stays.
+    pub mono_ms: u64,
+    /// What runs on the board.
+    pub artifact: ArtifactId,
+    /// The model's name and version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelRef>,
+    /// The winning class, for a classifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<Prediction>,
+    /// All outputs, dequantized.
+    #[serde(default)]
+    pub outputs: Vec<f32>,
+    /// Time of one inference as measured on the board, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_us: Option<u64>,
+    /// The right label, where the input was a labelled sample.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
+    /// Number of the sample that was fed, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<u32>,
+    /// The input itself, where it is small enough to be drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Input>,
+}
+
+/// The winning class.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// Its label.
+    pub label: String,
+    /// Its index in the outputs.
+    pub index: u32,
+    /// Its score as the model gives it, dequantized; for a softmax that is 0 to 1.
+    pub score: f32,
+}
+
+/// A model input, quantized.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    /// Height, width, channels (or fewer dimensions).
+    pub shape: Vec<u32>,
+    /// real = scale * (q - zero_point).
+    pub scale: f32,
+    /// See `scale`.
+    pub zero_point: i32,
+    /// The int8 values, row-major, as base64.
+    pub data: String,
+}

@@ -1,0 +1,216 @@
+//! The topic grammar: a bounded set per relay and per device, one enum for all of it.
+
+use std::fmt;
+
+use crate::ids::{DeviceId, RelayId};
+
+/// The root of every topic.
+pub const ROOT: &str = "tinymlaas/v1";
+
+/// One topic of the contract.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// `relays/{relay}/presence`, retained, also the last will.
+    Presence(RelayId),
+    /// `relays/{relay}/state`, retained.
+    State(RelayId),
+    /// `relays/{relay}/commands`.
+    Commands(RelayId),
+    /// `relays/{relay}/events`.
+    Events(RelayId),
+    /// `relays/{relay}/requests`: the relay asks for manifests and blocks.
+    Requests(RelayId),
+    /// `relays/{relay}/responses`: the cloud answers them.
+    Responses(RelayId),
+    /// `relays/{relay}/sync`: a host confirms what it has stored.
+    Sync(RelayId),
+    /// `relays/{relay}/devices/{device}/telemetry`.
+    Telemetry(RelayId, DeviceId),
+    /// `relays/{relay}/devices/{device}/logs`.
+    Logs(RelayId, DeviceId),
+    /// `cloud/commands`.
+    CloudCommands,
+    /// `cloud/events`.
+    CloudEvents,
+    /// `health/{name}`: round trips of health checks; the payload means nothing.
+    Health(String),
+}
+
+/// Filters that hosts subscribe to.
+pub mod filter {
+    /// Presence of all relays.
+    pub const PRESENCE: &str = "tinymlaas/v1/relays/+/presence";
+    /// State of all relays.
+    pub const STATE: &str = "tinymlaas/v1/relays/+/state";
+    /// Commands to all relays, as an observer.
+    pub const COMMANDS: &str = "tinymlaas/v1/relays/+/commands";
+    /// Events of all relays.
+    pub const EVENTS: &str = "tinymlaas/v1/relays/+/events";
+    /// Artifact requests of all relays.
+    pub const REQUESTS: &str = "tinymlaas/v1/relays/+/requests";
+    /// Telemetry of all devices.
+    pub const TELEMETRY: &str = "tinymlaas/v1/relays/+/devices/+/telemetry";
+    /// Logs of all devices.
+    pub const LOGS: &str = "tinymlaas/v1/relays/+/devices/+/logs";
+    /// Commands to the cloud.
+    pub const CLOUD_COMMANDS: &str = "tinymlaas/v1/cloud/commands";
+    /// Events of the cloud.
+    pub const CLOUD_EVENTS: &str = "tinymlaas/v1/cloud/events";
+    /// What people may watch: everything but the transfer of artifacts and health checks.
+    pub const WATCHED: [&str; 8] = [PRESENCE, STATE, COMMANDS, EVENTS, TELEMETRY, LOGS, CLOUD_COMMANDS, CLOUD_EVENTS];
+    /// Topics whose messages a broker keeps until their addressee has acknowledged them.
+    pub const DURABLE: [&str; 2] = [COMMANDS, CLOUD_COMMANDS];
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Topic::Presence(relay) => write!(f, "{ROOT}/relays/{relay}/presence"),
+            Topic::State(relay) => write!(f, "{ROOT}/relays/{relay}/state"),
+            Topic::Commands(relay) => write!(f, "{ROOT}/relays/{relay}/commands"),
+            Topic::Events(relay) => write!(f, "{ROOT}/relays/{relay}/events"),
+            Topic::Requests(relay) => write!(f, "{ROOT}/relays/{relay}/requests"),
+            Topic::Responses(relay) => write!(f, "{ROOT}/relays/{relay}/responses"),
+            Topic::Sync(relay) => write!(f, "{ROOT}/relays/{relay}/sync"),
+            Topic::Telemetry(relay, device) => {
+                write!(f, "{ROOT}/relays/{relay}/devices/{device}/telemetry")
+            }
+            Topic::Logs(relay, device) => write!(f, "{ROOT}/relays/{relay}/devices/{device}/logs"),
+            Topic::CloudCommands => write!(f, "{ROOT}/cloud/commands"),
+            Topic::CloudEvents => write!(f, "{ROOT}/cloud/events"),
+            Topic::Health(name) => write!(f, "{ROOT}/health/{name}"),
+        }
+    }
+}
+
+impl Topic {
+    /// Reads a topic; `None` for one that is not of the contract.
+    pub fn parse(text: &str) -> Option<Topic> {
+        let rest = text.strip_prefix(ROOT)?.strip_prefix('/')?;
+        let mut parts = rest.split('/');
+        let topic = match (parts.next()?, parts.next()?, parts.next(), parts.next(), parts.next()) {
+            ("relays", relay, Some(leaf), None, None) => {
+                let relay = relay.parse().ok()?;
+                match leaf {
+                    "presence" => Topic::Presence(relay),
+                    "state" => Topic::State(relay),
+                    "commands" => Topic::Commands(relay),
+                    "events" => Topic::Events(relay),
+                    "requests" => Topic::Requests(relay),
+                    "responses" => Topic::Responses(relay),
+                    "sync" => Topic::Sync(relay),
+                    _ => return None,
+                }
+            }
+            ("relays", relay, Some("devices"), Some(device), Some(leaf)) => {
+                let (relay, device) = (relay.parse().ok()?, device.parse().ok()?);
+                match leaf {
+                    "telemetry" => Topic::Telemetry(relay, device),
+                    "logs" => Topic::Logs(relay, device),
+                    _ => return None,
+                }
+            }
+            ("cloud", "commands", None, None, None) => Topic::CloudCommands,
+            ("cloud", "events", None, None, None) => Topic::CloudEvents,
+            ("health", name, None, None, None) if !name.is_empty() => Topic::Health(name.to_owned()),
+            _ => return None,
+        };
+        parts.next().is_none().then_some(topic)
+    }
+
+    /// The relay that this topic belongs to.
+    pub fn relay(&self) -> Option<&RelayId> {
+        match self {
+            Topic::Presence(relay)
+            | Topic::State(relay)
+            | Topic::Commands(relay)
+            | Topic::Events(relay)
+            | Topic::Requests(relay)
+            | Topic::Responses(relay)
+            | Topic::Sync(relay)
+            | Topic::Telemetry(relay, _)
+            | Topic::Logs(relay, _) => Some(relay),
+            Topic::CloudCommands | Topic::CloudEvents | Topic::Health(_) => None,
+        }
+    }
+
+    /// Whether messages on this topic are retained.
+    pub const fn retained(&self) -> bool {
+        matches!(self, Topic::Presence(_) | Topic::State(_))
+    }
+}
+
+/// Whether every topic that `filter` matches is also matched by `pattern` (both may have `+` and a final `#`).
+/// A topic is a filter without wildcards, so this also tells whether a topic matches.
+pub fn covers(pattern: &str, filter: &str) -> bool {
+    let mut pattern = pattern.split('/');
+    let mut filter = filter.split('/').peekable();
+    loop {
+        match (pattern.next(), filter.next()) {
+            (Some("#"), _) => return true,
+            (Some("+"), Some(part)) if part != "#" => {}
+            (Some(want), Some(part)) if want == part => {}
+            (None, None) => return true,
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_round_trip() {
+        let relay = RelayId::new("bench-1").unwrap();
+        let device = DeviceId::new("board-1").unwrap();
+        let all = [
+            Topic::Presence(relay.clone()),
+            Topic::State(relay.clone()),
+            Topic::Commands(relay.clone()),
+            Topic::Events(relay.clone()),
+            Topic::Requests(relay.clone()),
+            Topic::Responses(relay.clone()),
+            Topic::Sync(relay.clone()),
+            Topic::Telemetry(relay.clone(), device.clone()),
+            Topic::Logs(relay, device),
+            Topic::CloudCommands,
+            Topic::CloudEvents,
+            Topic::Health("admin".into()),
+        ];
+        for topic in all {
+            assert_eq!(Topic::parse(&topic.to_string()), Some(topic));
+        }
+    }
+
+    #[test]
+    fn foreign_topics_are_not_ours() {
+        for text in [
+            "",
+            "tinymlaas/v1",
+            "tinymlaas/v1/",
+            "tinymlaas/v2/cloud/commands",
+            "tinymlaas/v1/relays/Bench/state",
+            "tinymlaas/v1/relays//state",
+            "tinymlaas/v1/relays/a/state/more",
+            "tinymlaas/v1/relays/a/devices/b/telemetry/more",
+            "tinymlaas/v1/relays/a/devices/b",
+        ] {
+            assert_eq!(Topic::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn covering() {
+        assert!(covers("a/+/c", "a/b/c"));
+        assert!(covers("a/+/c", "a/+/c"));
+        assert!(covers("a/#", "a/+/c"));
+        assert!(covers("a/#", "a/#"));
+        assert!(!covers("a/+/c", "a/#"));
+        assert!(!covers("a/b/c", "a/+/c"));
+        assert!(!covers("a/+", "a/#"));
+        assert!(!covers("a/b", "a/b/c"));
+        assert!(!covers("a/b/c", "a/b"));
+    }
+}
