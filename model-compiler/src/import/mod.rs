@@ -1,0 +1,87 @@
+//! Model files to the intermediate representation: limits and errors here, one
+//! module per format.
+
+use thiserror::Error;
+
+/// Bounds on what an importer accepts, so that no file can exhaust the machine.
+#[derive(Debug, Clone, Copy)]
+pub struct ImportLimits {
+    /// Largest model file, bytes.
+    pub max_bytes: usize,
+    /// Most nodes of a graph.
+    pub max_nodes: usize,
+    /// Most elements of all constants and activations together.
+    pub max_elements: usize,
+    /// Most multiply-accumulates of one inference.
+    pub max_macs: u64,
+}
+
+impl Default for ImportLimits {
+    fn default() -> Self {
+        Self { max_bytes: 32 << 20, max_nodes: 10_000, max_elements: 32 << 20, max_macs: 2_000_000_000 }
+    }
+}
+
+/// Operators that The ONNX importer knows, as error messages list them.
+pub const SUPPORTED_ONNX: &str = "Add, AveragePool, BatchNormalization, Clip, Constant, Conv, \
+DequantizeLinear (constants), Div, Dropout, Flatten, Gemm, GlobalAveragePool, GlobalMaxPool, Identity, MatMul, \
+MaxPool, Mul, Pad (zeros), ReduceMean (height and width), Relu, Reshape, Softmax, Squeeze, Sub, Transpose, Unsqueeze";
+
+/// Why a model file cannot be imported.
+#[derive(Debug, Error, PartialEq)]
+pub enum ImportError {
+    /// The file or what it describes is larger than allowed.
+    #[error("{what}: {found}, at most {limit} is allowed")]
+    Limit {
+        /// What is too large, with its unit.
+        what: String,
+        /// How much of it there is.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The bytes are no model file of this format, or a damaged one.
+    #[error("not a usable ONNX file: {reason}")]
+    Malformed {
+        /// What is wrong and where.
+        reason: String,
+    },
+    /// A node has operands, attributes or shapes that contradict the format.
+    #[error("node `{node}` ({op}): {reason}")]
+    Node {
+        /// Name of the node.
+        node: String,
+        /// Its operator.
+        op: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A node has an operator, or a use of one, that the compiler does not have.
+    #[error("node `{node}`: {op} is not supported: {reason}. Supported: {supported}")]
+    Unsupported {
+        /// Name of the node.
+        node: String,
+        /// Its operator.
+        op: String,
+        /// What exactly is missing.
+        reason: String,
+        /// What would be supported.
+        supported: String,
+    },
+}
+
+/// A name from a model file as a message may show it: short, without control characters.
+pub(crate) fn shown(name: &str) -> String {
+    let mut text: String = name
+        .chars()
+        .take(80)
+        .flat_map(|c| {
+            let escaped: Vec<char> = if c.is_control() { c.escape_default().collect() } else { vec![c] };
+            escaped
+        })
+        .collect();
+    if name.chars().nth(80).is_some() {
+        text.push('…');
+    }
+    text
+}

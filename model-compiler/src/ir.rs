@@ -1,0 +1,329 @@
+//! The float intermediate representation: a list of nodes in execution order
+//! over named activation tensors.
+//!
+//! Constants live inside the operators, reshapes do not exist (operators carry
+//! their own geometry), images are stored height, width, channel. Nothing here
+//! knows a file format or a target.
+
+/// Index into [`Graph::tensors`].
+pub type TensorId = usize;
+
+/// A single-input, single-output network with batch size 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Graph {
+    /// Name as the model file gives it.
+    pub name: String,
+    /// All activations.
+    pub tensors: Vec<Tensor>,
+    /// Operators in execution order.
+    pub nodes: Vec<Node>,
+    /// What the caller fills.
+    pub input: TensorId,
+    /// What the caller reads.
+    pub output: TensorId,
+    /// Shape of the input as the model file declares it, batch 1.
+    pub input_shape: Vec<usize>,
+    /// Shape of the output as the model file declares it, batch 1.
+    pub output_shape: Vec<usize>,
+}
+
+/// One activation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor {
+    /// Name from the model file.
+    pub name: String,
+    /// Shape in storage order, row-major, batch 1 included.
+    pub shape: Vec<usize>,
+}
+
+impl Tensor {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// True for a tensor without elements; the importer makes none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// One operator with its operands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Name from the model file.
+    pub name: String,
+    /// Activations that it reads.
+    pub inputs: Vec<TensorId>,
+    /// The activation that it writes.
+    pub output: TensorId,
+    /// What it computes.
+    pub op: Op,
+}
+
+/// Geometry of a sliding window over a height x width x channels image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Input height.
+    pub in_h: usize,
+    /// Input width.
+    pub in_w: usize,
+    /// Input channels.
+    pub in_c: usize,
+    /// Output height.
+    pub out_h: usize,
+    /// Output width.
+    pub out_w: usize,
+    /// Kernel height.
+    pub kernel_h: usize,
+    /// Kernel width.
+    pub kernel_w: usize,
+    /// Vertical stride.
+    pub stride_h: usize,
+    /// Horizontal stride.
+    pub stride_w: usize,
+    /// Vertical dilation.
+    pub dilation_h: usize,
+    /// Horizontal dilation.
+    pub dilation_w: usize,
+    /// Rows of padding above; those below follow from the output height.
+    pub pad_top: usize,
+    /// Columns of padding on the left; those on the right follow from the output width.
+    pub pad_left: usize,
+}
+
+impl Window {
+    /// The window that maps each pixel to itself (1x1, stride 1).
+    pub fn pointwise(pixels: usize, channels: usize) -> Self {
+        Self {
+            in_h: 1,
+            in_w: pixels,
+            in_c: channels,
+            out_h: 1,
+            out_w: pixels,
+            kernel_h: 1,
+            kernel_w: 1,
+            stride_h: 1,
+            stride_w: 1,
+            dilation_h: 1,
+            dilation_w: 1,
+            pad_top: 0,
+            pad_left: 0,
+        }
+    }
+
+    /// Input row that kernel row `k` sees at output row `out`, if it is not padding.
+    #[inline]
+    pub fn row(&self, out: usize, k: usize) -> Option<usize> {
+        (out * self.stride_h + k * self.dilation_h).checked_sub(self.pad_top).filter(|row| *row < self.in_h)
+    }
+
+    /// Input column that kernel column `k` sees at output column `out`, if it is not padding.
+    #[inline]
+    pub fn column(&self, out: usize, k: usize) -> Option<usize> {
+        (out * self.stride_w + k * self.dilation_w).checked_sub(self.pad_left).filter(|column| *column < self.in_w)
+    }
+
+    /// Number of output pixels.
+    pub fn out_pixels(&self) -> usize {
+        self.out_h * self.out_w
+    }
+
+    /// Number of kernel positions.
+    pub fn taps(&self) -> usize {
+        self.kernel_h * self.kernel_w
+    }
+}
+
+/// Bounds that an operator's result is clamped to (a fused activation).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Clamp {
+    /// Lowest value.
+    pub low: f32,
+    /// Highest value.
+    pub high: f32,
+}
+
+impl Clamp {
+    /// No bounds.
+    pub const NONE: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY };
+    /// Rectified linear unit.
+    pub const RELU: Self = Self { low: 0.0, high: f32::INFINITY };
+
+    /// Applies the bounds.
+    #[inline]
+    pub fn apply(&self, value: f32) -> f32 {
+        value.max(self.low).min(self.high)
+    }
+
+    /// Both bounds, one after the other.
+    pub fn then(&self, next: &Self) -> Self {
+        Self { low: next.apply(self.low), high: next.apply(self.high) }
+    }
+}
+
+/// What a node computes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Op {
+    /// 2-D convolution.
+    Conv2d {
+        /// Geometry.
+        window: Window,
+        /// Output channels.
+        out_c: usize,
+        /// `[out_c, kernel_h, kernel_w, in_c]`.
+        weights: Vec<f32>,
+        /// `[out_c]`.
+        bias: Vec<f32>,
+        /// Fused activation.
+        clamp: Clamp,
+    },
+    /// Convolution of each channel by itself; output channel `c` reads input
+    /// channel `c / multiplier`.
+    DepthwiseConv2d {
+        /// Geometry.
+        window: Window,
+        /// Output channels per input channel.
+        multiplier: usize,
+        /// `[kernel_h, kernel_w, in_c * multiplier]`.
+        weights: Vec<f32>,
+        /// `[in_c * multiplier]`.
+        bias: Vec<f32>,
+        /// Fused activation.
+        clamp: Clamp,
+    },
+    /// Fully connected layer.
+    Dense {
+        /// Length of the input.
+        inputs: usize,
+        /// Length of the output.
+        outputs: usize,
+        /// `[outputs, inputs]`.
+        weights: Vec<f32>,
+        /// `[outputs]`.
+        bias: Vec<f32>,
+        /// Fused activation.
+        clamp: Clamp,
+    },
+    /// Maximum over a window, padding left out.
+    MaxPool {
+        /// Geometry.
+        window: Window,
+    },
+    /// Mean over a window, padding not counted.
+    AveragePool {
+        /// Geometry.
+        window: Window,
+    },
+    /// Sum of two tensors of one shape.
+    Add {
+        /// Fused activation.
+        clamp: Clamp,
+    },
+    /// Softmax over the last axis of `[rows, depth]`.
+    Softmax {
+        /// Number of independent rows.
+        rows: usize,
+        /// Length of a row.
+        depth: usize,
+    },
+    /// Bounds that could not be fused.
+    Clamp {
+        /// The bounds.
+        clamp: Clamp,
+    },
+    /// Permutation of axes.
+    Transpose {
+        /// Shape of the input.
+        dims: Vec<usize>,
+        /// Output axis `k` is input axis `perm[k]`.
+        perm: Vec<usize>,
+    },
+}
+
+impl Op {
+    /// Name for people.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Conv2d { .. } => "Conv2d",
+            Self::DepthwiseConv2d { .. } => "DepthwiseConv2d",
+            Self::Dense { .. } => "Dense",
+            Self::MaxPool { .. } => "MaxPool",
+            Self::AveragePool { .. } => "AveragePool",
+            Self::Add { .. } => "Add",
+            Self::Softmax { .. } => "Softmax",
+            Self::Clamp { .. } => "Clamp",
+            Self::Transpose { .. } => "Transpose",
+        }
+    }
+
+    /// Multiply-accumulates of one run, padding counted like data.
+    pub fn macs(&self) -> u64 {
+        let product = |factors: &[usize]| factors.iter().fold(1_u64, |all, factor| all.saturating_mul(*factor as u64));
+        match self {
+            Self::Conv2d { window, out_c, .. } => {
+                product(&[window.out_h, window.out_w, *out_c, window.taps(), window.in_c])
+            }
+            Self::DepthwiseConv2d { window, multiplier, .. } => {
+                product(&[window.out_h, window.out_w, window.in_c, *multiplier, window.taps()])
+            }
+            Self::Dense { inputs, outputs, .. } => product(&[*inputs, *outputs]),
+            _ => 0,
+        }
+    }
+
+    /// The fused activation of operators that have one.
+    pub fn clamp_mut(&mut self) -> Option<&mut Clamp> {
+        match self {
+            Self::Conv2d { clamp, .. }
+            | Self::DepthwiseConv2d { clamp, .. }
+            | Self::Dense { clamp, .. }
+            | Self::Add { clamp }
+            | Self::Clamp { clamp } => Some(clamp),
+            _ => None,
+        }
+    }
+}
+
+/// Source index of each output element of a transposition, in output order.
+pub fn transposed(dims: &[usize], perm: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1_usize; dims.len()];
+    for axis in (1..dims.len()).rev() {
+        strides[axis - 1] = strides[axis] * dims[axis];
+    }
+    let total: usize = dims.iter().product();
+    let mut index = vec![0_usize; perm.len()];
+    let mut source = 0;
+    let mut sources = Vec::with_capacity(total);
+    for _ in 0..total {
+        sources.push(source);
+        for axis in (0..perm.len()).rev() {
+            let from = perm[axis];
+            index[axis] += 1;
+            source += strides[from];
+            if index[axis] < dims[from] {
+                break;
+            }
+            source -= strides[from] * dims[from];
+            index[axis] = 0;
+        }
+    }
+    sources
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transposition_lists_sources() {
+        assert_eq!(transposed(&[2, 3], &[1, 0]), [0, 3, 1, 4, 2, 5]);
+        assert_eq!(transposed(&[1, 2, 2, 1], &[0, 3, 1, 2]), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn clamps_compose() {
+        let relu6 = Clamp::RELU.then(&Clamp { low: -1.0, high: 6.0 });
+        assert_eq!(relu6, Clamp { low: 0.0, high: 6.0 });
+    }
+}
