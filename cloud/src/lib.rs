@@ -1,1 +1,23 @@
-//! Registry, artifacts, models, telemetry and the HTTP API.
+//! Registry, artifacts, models, telemetry and the HTTP API: everything that the fleet needs a memory for.
+//!
+//! # Layout
+//!
+//! - [`config`], [`error`], [`service`]: how a cloud is opened and run.
+//! - [`credentials`]: the file of identities that the broker and the cloud share.
+//! - [`db`]: the database; the only place that knows its schema.
+//! - `mqtt`: the connection to the broker and what is published over it.
+//! - `ingest`: what relays send, persisted before it is acknowledged.
+//! - `services`: artifacts, models, data sets, the compile queue, commands that wait for their relay, retention.
+//! - [`api`]: the HTTP API, one file per noun.
+//!
+//! No serial port is touched here, and no relay needs the cloud to finish what it began.
+
+pub mod api;
+pub mod config;
+pub mod credentials;
+pub mod error;
+pub mod service;
+
+pub use config::CloudConfig;
+pub use error::CloudError;
+pub use service::Cloud;
