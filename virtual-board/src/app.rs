@@ -1,0 +1,158 @@
+//! The microcontroller: the flashed firmware as a child process on two pipes.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
+
+/// Memory that firmware may map: far more than a model needs, far less than a host has.
+const MEMORY: u64 = 512 * 1024 * 1024;
+
+/// Running firmware. Killed with its whole process group when dropped.
+#[derive(Debug)]
+pub struct App {
+    child: Child,
+    group: Pid,
+    input: ChildStdin,
+    output: ChildStdout,
+    started: Instant,
+    closed: bool,
+}
+
+impl App {
+    /// Starts the executable at `path`.
+    pub fn start(path: &Path, boot_count: u32) -> io::Result<Self> {
+        let mut magic = [0; 4];
+        File::open(path)?.read_exact(&mut magic)?;
+        if magic != *b"\x7fELF" {
+            // The C library would hand it to a shell as a script.
+            return Err(io::Error::other("the image is not an executable of this machine"));
+        }
+        let mut child = Command::new(path)
+            .env_clear()
+            .env("TML_BOOT_COUNT", boot_count.to_string())
+            .env("TML_PARENT", std::process::id().to_string())
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let group = Pid::from_child(&child);
+        let pipes = child.stdin.take().zip(child.stdout.take());
+        // Set from outside: code between fork and exec would need `unsafe`.
+        let set = limit(group).and_then(|()| {
+            let (input, output) = pipes.ok_or(Errno::BADF)?;
+            rustix::io::ioctl_fionbio(&input, true)?;
+            rustix::io::ioctl_fionbio(&output, true)?;
+            Ok((input, output))
+        });
+        match set {
+            Ok((input, output)) => Ok(App { child, group, input, output, started: Instant::now(), closed: false }),
+            Err(error) => {
+                end(&mut child, group);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// How long it has been running.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// How it ended, if it has.
+    pub fn exited(&mut self) -> Option<String> {
+        match self.child.try_wait() {
+            Ok(None) => None,
+            Ok(Some(status)) => Some(describe(status)),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    /// The pipe from the firmware.
+    pub fn output(&self) -> BorrowedFd<'_> {
+        self.output.as_fd()
+    }
+
+    /// The pipe to the firmware.
+    pub fn input(&self) -> BorrowedFd<'_> {
+        self.input.as_fd()
+    }
+
+    /// Whether the firmware has closed its output: it is about to end, then.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Reads what the firmware wrote; 0 if there is nothing.
+    pub fn read(&mut self, buffer: &mut [u8]) -> usize {
+        match rustix::io::read(&self.output, buffer) {
+            Ok(got) if got > 0 => got,
+            Err(Errno::AGAIN | Errno::INTR) => 0,
+            Ok(_) | Err(_) => {
+                self.closed = true;
+                0
+            }
+        }
+    }
+
+    /// Writes what the pipe takes; a pipe that nobody reads any more takes and loses all.
+    pub fn write(&self, bytes: &[u8]) -> usize {
+        match rustix::io::write(&self.input, bytes) {
+            Ok(put) => put,
+            Err(Errno::AGAIN | Errno::INTR) => 0,
+            Err(_) => bytes.len(),
+        }
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        end(&mut self.child, self.group);
+    }
+}
+
+/// Kills the process group and reaps the child.
+fn end(child: &mut Child, group: Pid) {
+    // The child is not reaped yet, so the number is still its own.
+    if matches!(child.try_wait(), Ok(None)) {
+        let _ = kill_process_group(group, Signal::KILL); // gone in this very moment: fine
+    }
+    if let Err(error) = child.wait() {
+        tracing::warn!(%error, "cannot reap the firmware");
+    }
+}
+
+fn limit(pid: Pid) -> Result<(), Errno> {
+    let limits = [
+        (Resource::As, MEMORY),
+        (Resource::Core, 0),
+        (Resource::Fsize, 0),
+        (Resource::Nofile, 16),
+        (Resource::Nproc, 0),
+    ];
+    for (resource, value) in limits {
+        let limit = Rlimit { current: Some(value), maximum: Some(value) };
+        match prlimit(Some(pid), resource, limit) {
+            Ok(_) => {}
+            Err(Errno::SRCH) => {} // it has ended already, which is noticed elsewhere
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => format!("signal {signal}"),
+        (None, Some(code)) => format!("exit {code}"),
+        (None, None) => "unknown end".to_owned(),
+    }
+}
