@@ -1,2 +1,51 @@
-//! The one binary.
-fn main() {}
+//! The one binary `tinymlaas`.
+//!
+//! # Layout
+//!
+//! - [`args`]: what can be typed; [`exit`]: what comes back as exit code.
+//! - [`role`]: long-running parts (`broker`, `cloud`, `relay`, `dashboard`, `board`), one file each.
+//! - [`up`]: all roles in one process tree, supervised, and the demo on top.
+//! - [`client`]: HTTP and MQTT as the client commands use them.
+//! - [`command`]: the client commands, one file per noun or verb.
+//! - [`output`]: tables, sizes, colours.
+//!
+//! No logic of its own lives here: each role is a library, and each client command is one or two calls.
+
+mod args;
+mod client;
+mod command;
+mod exit;
+mod output;
+mod role;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Verb};
+use crate::exit::Failure;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print();
+            failure.code()
+        }
+    }
+}
+
+fn run(args: Args) -> Result<(), Failure> {
+    let context = args.context;
+    match args.verb {
+        Verb::Up(up) => up::run(&context, up),
+        Verb::Broker(role) => role::broker::run(&context, role),
+        Verb::Cloud(role) => role::cloud::run(&context, role),
+        Verb::Relay { verb: args::RelayVerb::Run(role) } => role::relay::run(&context, role),
+        Verb::Dashboard(role) => role::dashboard::run(&context, role),
+        Verb::Board(role) => role::board::run(role),
+        client => command::run(&context, client),
+    }
+}

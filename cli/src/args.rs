@@ -1,0 +1,347 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use contract::{CommandId, DeviceId, ModelRef, RelayId};
+
+use crate::exit;
+
+/// TinyML as a service: models to microcontrollers over MQTT.
+#[derive(Debug, Parser)]
+#[command(name = "tinymlaas", version, after_help = exit::TABLE, max_term_width = 100)]
+pub struct Args {
+    /// Where everything is.
+    #[command(flatten)]
+    pub context: Context,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Where everything is; the same for all commands.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Context {
+    /// Folder of databases, tokens, logs and boards.
+    #[arg(long, global = true, env = "TINYMLAAS_DATA", default_value = "./data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// The broker.
+    #[arg(long, global = true, env = "TINYMLAAS_MQTT", default_value = "127.0.0.1:1883", value_name = "HOST:PORT")]
+    pub mqtt: String,
+    /// The cloud's HTTP API.
+    #[arg(long, global = true, env = "TINYMLAAS_API", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    pub api: String,
+    /// The name that belongs to the token.
+    #[arg(long, global = true, env = "TINYMLAAS_USER", default_value = "admin", value_name = "NAME")]
+    pub user: String,
+    /// File with the token [default: admin-token in the data folder]; TINYMLAAS_TOKEN holds the token itself.
+    #[arg(long, global = true, env = "TINYMLAAS_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Print JSON instead of tables and bars (one document, or one line per message for streams).
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+impl Context {
+    /// Host and port of the broker.
+    pub fn broker(&self) -> Result<(String, u16), exit::Failure> {
+        let wrong = || {
+            exit::Failure::Usage(format!("--mqtt '{}' is no HOST:PORT, for example 127.0.0.1:1883", self.mqtt))
+        };
+        let text = self.mqtt.strip_prefix("mqtt://").unwrap_or(&self.mqtt);
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        Ok((host.to_owned(), port.parse().map_err(|_| wrong())?))
+    }
+}
+
+/// Roles and client commands.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Start everything on this machine: broker, cloud, dashboard, one relay with virtual boards.
+    Up(Up),
+    /// Relays: list, show, or run one here.
+    Relay {
+        /// What about relays.
+        #[command(subcommand)]
+        verb: RelayVerb,
+    },
+    /// Devices: list, show, restart, erase and so on.
+    Device {
+        /// What about devices.
+        #[command(subcommand)]
+        verb: DeviceVerb,
+    },
+    /// Models: list, show, import, compile.
+    Model {
+        /// What about models.
+        #[command(subcommand)]
+        verb: ModelVerb,
+    },
+    /// Datasets: list, import.
+    Dataset {
+        /// What about datasets.
+        #[command(subcommand)]
+        verb: DatasetVerb,
+    },
+    /// Install a model on a device and follow it to the end.
+    Install(Install),
+    /// Stop a command that is under way.
+    Cancel(Cancel),
+    /// Print readings and events as they come.
+    Watch(Watch),
+    /// Print the log of a device: builds, flashes, its own text.
+    Logs(Logs),
+    /// Ask broker and cloud whether they work.
+    Health,
+    /// Run the MQTT broker alone.
+    Broker(Broker),
+    /// Run the cloud services and the HTTP API.
+    Cloud(Cloud),
+    /// Run the dashboard alone, against a cloud elsewhere.
+    Dashboard(Dashboard),
+    /// Run one virtual board.
+    Board(Board),
+}
+
+/// `tinymlaas up`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Up {
+    /// Also do the main job: import handwritten digits, compile, install, classify.
+    #[arg(long)]
+    pub demo: bool,
+    /// Port of the broker.
+    #[arg(long, default_value_t = 1883, value_name = "PORT")]
+    pub mqtt_port: u16,
+    /// Port of the HTTP API and the dashboard.
+    #[arg(long, default_value_t = 8080, value_name = "PORT")]
+    pub http_port: u16,
+    /// Name of the relay.
+    #[arg(long, default_value = "demo", value_name = "NAME")]
+    pub relay: RelayId,
+    /// Number of virtual boards.
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=32))]
+    pub boards: u8,
+}
+
+/// `tinymlaas relay …`.
+#[derive(Debug, Subcommand)]
+pub enum RelayVerb {
+    /// All relays.
+    List,
+    /// One relay in full.
+    Show {
+        /// Its name.
+        relay: RelayId,
+    },
+    /// Ask a relay about its host, toolchains and ports.
+    Diagnose {
+        /// Its name.
+        relay: RelayId,
+    },
+    /// Make a relay look for devices again.
+    Rescan {
+        /// Its name.
+        relay: RelayId,
+    },
+    /// Run a relay on this machine.
+    Run(Relay),
+}
+
+/// A device by name, with its relay where the name alone is ambiguous.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Target {
+    /// The device: NAME, or RELAY/NAME where several relays have one of that name.
+    #[arg(value_name = "DEVICE")]
+    pub device: String,
+}
+
+/// `tinymlaas device …`.
+#[derive(Debug, Subcommand)]
+pub enum DeviceVerb {
+    /// All devices.
+    List,
+    /// One device in full.
+    Show(Target),
+    /// Reset it.
+    Restart(Target),
+    /// Remove its firmware.
+    Erase(Target),
+    /// Make it blink.
+    Identify(Target),
+    /// Run the golden vectors again and compare bit for bit.
+    SelfTest(Target),
+    /// Change how it is observed.
+    Observe {
+        /// The device.
+        #[command(flatten)]
+        target: Target,
+        /// Stop taking readings.
+        #[arg(long)]
+        off: bool,
+        /// Milliseconds between two samples.
+        #[arg(long, default_value_t = 1000, value_name = "MS")]
+        interval_ms: u32,
+        /// The board has a sensor of its own and speaks when it likes.
+        #[arg(long)]
+        serial: bool,
+    },
+}
+
+/// `tinymlaas model …`.
+#[derive(Debug, Subcommand)]
+pub enum ModelVerb {
+    /// All models with their versions.
+    List,
+    /// One model with its report.
+    Show {
+        /// NAME or NAME@VERSION.
+        model: ModelRef,
+    },
+    /// Upload a float ONNX file; a new file under a known name becomes its next version.
+    Import {
+        /// The ONNX file.
+        file: PathBuf,
+        /// Its name [default: the file's name].
+        #[arg(long)]
+        name: Option<String>,
+        /// The dataset that calibrates and evaluates it.
+        #[arg(long)]
+        dataset: Option<String>,
+    },
+    /// Quantize to int8, compile to C, evaluate.
+    Compile {
+        /// NAME or NAME@VERSION.
+        model: ModelRef,
+    },
+}
+
+/// `tinymlaas dataset …`.
+#[derive(Debug, Subcommand)]
+pub enum DatasetVerb {
+    /// All datasets.
+    List,
+    /// Upload a CSV with the columns label, optionally split (train or test), and one column per input value.
+    Import {
+        /// The CSV file.
+        file: PathBuf,
+        /// Its name [default: the file's name].
+        #[arg(long)]
+        name: Option<String>,
+        /// What every value is multiplied with before it enters the model.
+        #[arg(long, default_value_t = 1.0)]
+        input_scale: f32,
+    },
+}
+
+/// `tinymlaas install`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Install {
+    /// NAME or NAME@VERSION, or an artifact (sha256:…).
+    pub model: String,
+    /// The device: NAME, or RELAY/NAME.
+    #[arg(long, value_name = "DEVICE")]
+    pub device: String,
+    /// Seconds until the relay gives up.
+    #[arg(long, default_value_t = 600, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub timeout: u32,
+    /// Milliseconds between two samples afterwards.
+    #[arg(long, default_value_t = 1000, value_name = "MS")]
+    pub interval_ms: u32,
+    /// Send the command and do not wait for its end.
+    #[arg(long)]
+    pub no_wait: bool,
+    /// The command's id; the same id again has no second effect [default: a new UUID].
+    #[arg(long)]
+    pub id: Option<CommandId>,
+}
+
+/// `tinymlaas cancel`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Cancel {
+    /// The relay.
+    pub relay: RelayId,
+    /// The id of the command to stop.
+    pub command: CommandId,
+}
+
+/// `tinymlaas watch`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Watch {
+    /// Only this relay.
+    #[arg(long)]
+    pub relay: Option<RelayId>,
+    /// Only this device.
+    #[arg(long)]
+    pub device: Option<DeviceId>,
+    /// End after so many messages.
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+}
+
+/// `tinymlaas logs`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Logs {
+    /// The device: NAME, or RELAY/NAME.
+    pub device: String,
+    /// Go on printing as lines come.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only what this command wrote.
+    #[arg(long)]
+    pub command: Option<CommandId>,
+    /// Batches of history to begin with.
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub limit: u32,
+}
+
+/// `tinymlaas broker`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Broker {
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1:1883", value_name = "ADDRESS")]
+    pub listen: std::net::SocketAddr,
+}
+
+/// `tinymlaas cloud`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Cloud {
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub listen: std::net::SocketAddr,
+    /// Serve the API only; the dashboard runs elsewhere.
+    #[arg(long)]
+    pub no_dashboard: bool,
+}
+
+/// `tinymlaas dashboard`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Dashboard {
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
+    pub listen: std::net::SocketAddr,
+}
+
+/// `tinymlaas relay run`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Relay {
+    /// Its name.
+    #[arg(long)]
+    pub name: RelayId,
+    /// Folder with the virtual boards to use beside real ones [default: boards in the data folder].
+    #[arg(long, value_name = "DIR")]
+    pub boards: Option<PathBuf>,
+}
+
+/// `tinymlaas board`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Board {
+    /// Its name.
+    #[arg(long)]
+    pub name: DeviceId,
+    /// Its folder: flash, identity, and the link `tty` to its serial port.
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Pace the serial line to so many bits per second, as a real one; 0 is as fast as it goes.
+    #[arg(long, default_value_t = 0)]
+    pub baud: u32,
+}

@@ -1,0 +1,122 @@
+//! `tinymlaas device …`.
+
+use contract::RelayId;
+use contract::api::DeviceView;
+use contract::command::{Action, Command, Observe, Source};
+use contract::state::{Device, DeviceStatus};
+
+use super::follow::follow_shown;
+use crate::args::{Context, DeviceVerb, Target};
+use crate::client::api::Api;
+use crate::exit::Failure;
+use crate::output;
+
+/// Headings of a table of devices, see [`row`].
+pub const HEADINGS: &[&str] = &["DEVICE", "BOARD", "STATUS", "MODEL", "ARTIFACT", "PORT"];
+
+/// One verb about devices.
+pub async fn run(context: &Context, verb: DeviceVerb) -> Result<(), Failure> {
+    let (target, action): (Target, fn(contract::DeviceId) -> Action) = match verb {
+        DeviceVerb::List => return list(context).await,
+        DeviceVerb::Show(target) => return show(context, &target).await,
+        DeviceVerb::Restart(target) => (target, |device| Action::Restart { device }),
+        DeviceVerb::Erase(target) => (target, |device| Action::Erase { device }),
+        DeviceVerb::Identify(target) => (target, |device| Action::Identify { device }),
+        DeviceVerb::SelfTest(target) => (target, |device| Action::SelfTest { device }),
+        DeviceVerb::Observe { target, off, interval_ms, serial } => {
+            let view = Api::new(context)?.find_device(&target.device).await?;
+            let source = if serial { Source::Serial } else { Source::Samples };
+            let observe = Observe { enabled: !off, source, interval_ms };
+            let command = Command::new(Action::Observe { device: view.state.device, observe });
+            return follow_shown(context, &view.relay, &command).await.map(drop);
+        }
+    };
+    let view = Api::new(context)?.find_device(&target.device).await?;
+    follow_shown(context, &view.relay, &Command::new(action(view.state.device))).await.map(drop)
+}
+
+async fn list(context: &Context) -> Result<(), Failure> {
+    let devices: Vec<DeviceView> = Api::new(context)?.get("/devices").await?;
+    if context.json {
+        return output::json(&devices);
+    }
+    let mut headings = HEADINGS.to_vec();
+    headings.extend(["LAST READING", "RIGHT"]);
+    let rows: Vec<Vec<String>> = devices
+        .iter()
+        .map(|view| {
+            let mut cells = row(&view.relay, view.online, &view.state);
+            cells.push(view.last_reading.as_ref().map_or_else(
+                || "-".to_owned(),
+                |reading| {
+                    let label = reading.prediction.as_ref().map_or("-", |p| p.label.as_str());
+                    format!("{label} ({})", output::ago(reading.head.at))
+                },
+            ));
+            cells.push(right(view));
+            cells
+        })
+        .collect();
+    output::table(&headings, &rows, "No device yet. 'tinymlaas up' brings a relay with two virtual boards.")
+}
+
+/// The cells of one device, see [`HEADINGS`].
+pub fn row(relay: &RelayId, online: bool, device: &Device) -> Vec<String> {
+    let firmware = device.firmware.as_ref();
+    vec![
+        format!("{relay}/{}", device.device),
+        device.board.clone(),
+        status(online, device).to_owned(),
+        firmware.and_then(|f| f.model.as_ref()).map_or_else(|| "-".to_owned(), ToString::to_string),
+        firmware.map_or_else(|| "-".to_owned(), |f| f.artifact.short().to_owned()),
+        device.port.clone(),
+    ]
+}
+
+/// The word for what a device is doing; a lost relay means lost devices.
+fn status(online: bool, device: &Device) -> &'static str {
+    match device.status {
+        _ if !online => "lost",
+        DeviceStatus::Empty => "empty",
+        DeviceStatus::Busy => "busy",
+        DeviceStatus::Running => "running",
+        DeviceStatus::Faulty => "faulty",
+        DeviceStatus::Lost => "lost",
+    }
+}
+
+fn right(view: &DeviceView) -> String {
+    if view.labelled == 0 {
+        return "-".to_owned();
+    }
+    // Display only.
+    #[allow(clippy::cast_precision_loss)]
+    let share = view.correct as f64 / view.labelled as f64;
+    format!("{} of {}", output::share(Some(share)), view.labelled)
+}
+
+async fn show(context: &Context, target: &Target) -> Result<(), Failure> {
+    let view = Api::new(context)?.find_device(&target.device).await?;
+    if context.json {
+        return output::json(&view);
+    }
+    let device = &view.state;
+    output::print(&format!("{}/{}  {}", view.relay, device.device, status(view.online, device)))?;
+    output::print(&format!("board     {}", device.board))?;
+    if let Some(product) = &device.product {
+        output::print(&format!("product   {product}"))?;
+    }
+    output::print(&format!("port      {}", device.port))?;
+    match &device.firmware {
+        Some(firmware) => {
+            let model = firmware.model.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string);
+            let verified = if firmware.verified { "self-test passed" } else { "not verified" };
+            output::print(&format!("firmware  {model}, {}, {verified}", firmware.artifact))?;
+        }
+        None => output::print("firmware  none; install a model with 'tinymlaas install MODEL --device DEVICE'")?,
+    }
+    if let Some(problem) = &device.problem {
+        output::print(&format!("problem   {}: {}", problem.code, problem.message))?;
+    }
+    output::print(&format!("readings  {}, right {}", view.readings, right(&view)))
+}

@@ -1,0 +1,41 @@
+//! The client commands: each asks the API or speaks MQTT, and prints.
+
+mod cancel;
+mod dataset;
+mod device;
+mod follow;
+mod health;
+mod install;
+mod logs;
+mod model;
+mod relay;
+mod watch;
+
+use crate::args::{Context, Verb};
+use crate::exit::Failure;
+
+pub use follow::{Outcome, follow, is_last};
+
+/// Runs a client command to its end.
+pub fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Internal(format!("the runtime does not start: {error}")))?;
+    runtime.block_on(async {
+        match verb {
+            Verb::Relay { verb } => relay::run(context, verb).await,
+            Verb::Device { verb } => device::run(context, verb).await,
+            Verb::Model { verb } => model::run(context, verb).await,
+            Verb::Dataset { verb } => dataset::run(context, verb).await,
+            Verb::Install(install) => install::run(context, install).await,
+            Verb::Cancel(cancel) => cancel::run(context, cancel).await,
+            Verb::Watch(watch) => watch::run(context, watch).await,
+            Verb::Logs(logs) => logs::run(context, logs).await,
+            Verb::Health => health::run(context).await,
+            Verb::Up(_) | Verb::Broker(_) | Verb::Cloud(_) | Verb::Dashboard(_) | Verb::Board(_) => {
+                Err(Failure::Internal("a role is no client command".to_owned()))
+            }
+        }
+    })
+}

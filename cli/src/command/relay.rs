@@ -1,0 +1,81 @@
+//! `tinymlaas relay …`.
+
+use contract::api::RelayView;
+use contract::command::{Action, Command};
+
+use super::follow::follow_shown;
+use crate::args::{Context, RelayVerb};
+use crate::client::api::Api;
+use crate::exit::Failure;
+use crate::output;
+
+/// One verb about relays.
+pub async fn run(context: &Context, verb: RelayVerb) -> Result<(), Failure> {
+    match verb {
+        RelayVerb::List => list(context).await,
+        RelayVerb::Show { relay } => {
+            let view: RelayView = Api::new(context)?.get(&format!("/relays/{relay}")).await?;
+            if context.json { output::json(&view) } else { show(&view) }
+        }
+        RelayVerb::Diagnose { relay } => {
+            let last = follow_shown(context, &relay, &Command::new(Action::Diagnose)).await?;
+            match last.detail {
+                Some(detail) if !context.json => output::json(&detail),
+                _ => Ok(()),
+            }
+        }
+        RelayVerb::Rescan { relay } => follow_shown(context, &relay, &Command::new(Action::Rescan)).await.map(drop),
+        RelayVerb::Run(_) => Err(Failure::Internal("a role is no client command".to_owned())),
+    }
+}
+
+async fn list(context: &Context) -> Result<(), Failure> {
+    let relays: Vec<RelayView> = Api::new(context)?.get("/relays").await?;
+    if context.json {
+        return output::json(&relays);
+    }
+    let rows: Vec<Vec<String>> = relays
+        .iter()
+        .map(|view| {
+            let (devices, host, agent) = match &view.state {
+                Some(state) => (
+                    state.devices.len().to_string(),
+                    format!("{} ({} {})", state.host.hostname, state.host.os, state.host.arch),
+                    state.agent.clone(),
+                ),
+                None => ("?".to_owned(), "?".to_owned(), "?".to_owned()),
+            };
+            vec![view.relay.to_string(), online(view.online), devices, host, agent, output::ago(view.last_seen)]
+        })
+        .collect();
+    output::table(
+        &["RELAY", "STATUS", "DEVICES", "HOST", "VERSION", "LAST SEEN"],
+        &rows,
+        "No relay yet. 'tinymlaas up' brings one with two virtual boards.",
+    )
+}
+
+fn show(view: &RelayView) -> Result<(), Failure> {
+    output::print(&format!("{}  {}  epoch {}", view.relay, online(view.online), view.epoch))?;
+    let Some(state) = &view.state else {
+        return output::print("It has not reported its state yet.");
+    };
+    output::print(&format!(
+        "host     {} ({} {}), agent {}",
+        state.host.hostname, state.host.os, state.host.arch, state.agent
+    ))?;
+    for toolchain in &state.toolchains {
+        let problem = toolchain.problem.as_ref().map_or_else(String::new, |p| format!("  PROBLEM: {p}"));
+        output::print(&format!("toolchain {} {}{problem}", toolchain.name, toolchain.version))?;
+    }
+    for (name, count) in &state.counters {
+        output::print(&format!("counter  {name} = {count}"))?;
+    }
+    let rows: Vec<Vec<String>> = state.devices.iter().map(|d| super::device::row(&view.relay, view.online, d)).collect();
+    output::table(super::device::HEADINGS, &rows, "It has no devices.")
+}
+
+/// The word for a connection's state.
+pub fn online(yes: bool) -> String {
+    if yes { "online" } else { "offline" }.to_owned()
+}

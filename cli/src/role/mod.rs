@@ -1,0 +1,87 @@
+//! The long-running parts, one file each: flags and files in, a library's `run` out.
+
+pub mod board;
+pub mod broker;
+pub mod cloud;
+pub mod dashboard;
+pub mod relay;
+
+use std::future::Future;
+use std::io::{IsTerminal as _, Read as _};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::exit::Failure;
+
+/// Set by the supervisor: stop when standard input closes.
+pub const LIFELINE: &str = "TINYMLAAS_LIFELINE";
+
+/// Runs a role on its own runtime with logging to stderr (`RUST_LOG` chooses how much).
+pub fn run<F: Future<Output = Result<(), Failure>>>(
+    threads: usize,
+    role: impl FnOnce(CancellationToken) -> F,
+) -> Result<(), Failure> {
+    start_logging();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Internal(format!("the runtime does not start: {error}")))?;
+    runtime.block_on(async { role(shutdown_on_signal()?).await })
+}
+
+/// Logs to stderr, in colour where that is a terminal.
+pub fn start_logging() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,rumqttd=warn"));
+    // A second subscriber is refused, which only happens in tests of this binary: then the first one stays.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init();
+}
+
+/// A token that SIGINT, SIGTERM or the end of the lifeline cancels.
+pub fn shutdown_on_signal() -> Result<CancellationToken, Failure> {
+    let token = CancellationToken::new();
+    let unavailable = |error: std::io::Error| Failure::Internal(format!("signals cannot be received: {error}"));
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(unavailable)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(unavailable)?;
+    let cancel = token.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        cancel.cancel();
+    });
+    if std::env::var_os(LIFELINE).is_some() {
+        let cancel = token.clone();
+        // A thread of its own: a blocking read in the runtime would hold up its end.
+        std::thread::spawn(move || {
+            let mut nothing = [0; 16];
+            while matches!(std::io::stdin().read(&mut nothing), Ok(n) if n > 0) {}
+            cancel.cancel();
+        });
+    }
+    Ok(token)
+}
+
+/// Serves HTTP until `stop`. Streams of events never end by themselves, so open connections get a moment, not for ever.
+pub async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) -> Result<(), Failure> {
+    let graceful = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+        .with_graceful_shutdown(stop.clone().cancelled_owned());
+    let impatient = async {
+        stop.cancelled().await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    };
+    tokio::select! {
+        result = graceful => result.map_err(|error| Failure::Environment(format!("the HTTP server: {error}"))),
+        () = impatient => Ok(()),
+    }
+}

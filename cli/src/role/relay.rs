@@ -1,0 +1,21 @@
+//! `tinymlaas relay run`: one relay on this machine.
+
+use edge_relay::RelayConfig;
+
+use crate::args::{self, Context};
+use crate::exit::Failure;
+use crate::role;
+use crate::up::Layout;
+
+/// Runs until a signal.
+pub fn run(context: &Context, args: args::Relay) -> Result<(), Failure> {
+    let (host, port) = context.broker()?;
+    let layout = Layout(&context.data_dir);
+    let mut config = RelayConfig::new(args.name.clone(), layout.relay(&args.name));
+    config.broker_host = host;
+    config.broker_port = port;
+    config.boards_dir = Some(args.boards.clone().unwrap_or_else(|| layout.boards()));
+    role::run(2, async |stop| {
+        edge_relay::run(config, stop).await.map_err(|error| Failure::Environment(error.to_string()))
+    })
+}

@@ -1,0 +1,75 @@
+//! The first start: identities, tokens and keys. Later starts find everything and change nothing.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use contract::access::Role;
+
+use crate::args::{Context, Up};
+use crate::exit::Failure;
+
+/// Where a data folder keeps what.
+pub struct Layout<'a>(pub &'a Path);
+
+impl Layout<'_> {
+    /// The admin's token.
+    pub fn admin_token(&self) -> PathBuf {
+        self.0.join("admin-token")
+    }
+    /// All identities with the digests of their tokens.
+    pub fn credentials(&self) -> PathBuf {
+        self.0.join("credentials.json")
+    }
+    /// The broker's own folder.
+    pub fn broker(&self) -> PathBuf {
+        self.0.join("broker")
+    }
+    /// The cloud's own folder.
+    pub fn cloud(&self) -> PathBuf {
+        self.0.join("cloud")
+    }
+    /// The cloud's token for MQTT.
+    pub fn cloud_token(&self) -> PathBuf {
+        self.cloud().join("token")
+    }
+    /// The dashboard's own folder.
+    pub fn dashboard(&self) -> PathBuf {
+        self.0.join("dashboard")
+    }
+    /// The dashboard's token for MQTT.
+    pub fn dashboard_token(&self) -> PathBuf {
+        self.dashboard().join("token")
+    }
+    /// A relay's own folder.
+    pub fn relay(&self, relay: &contract::RelayId) -> PathBuf {
+        self.0.join("relay").join(relay.as_str())
+    }
+    /// The virtual boards.
+    pub fn boards(&self) -> PathBuf {
+        self.0.join("boards")
+    }
+}
+
+/// Makes what is missing. Returns whether the admin's token is new.
+pub fn prepare(context: &Context, up: &Up) -> Result<bool, Failure> {
+    let layout = Layout(&context.data_dir);
+    let relay = layout.relay(&up.relay);
+    for folder in [layout.broker(), layout.cloud(), layout.dashboard(), relay.clone(), layout.boards()] {
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed)?;
+    }
+    let identity = |name: &str, role: Role, token_file: &Path| {
+        cloud::credentials::ensure_token(&layout.credentials(), name, role, token_file).map_err(failed)
+    };
+    let first = identity("admin", Role::Admin, &layout.admin_token())?;
+    identity("cloud", Role::Cloud, &layout.cloud_token())?;
+    identity("dashboard", Role::Viewer, &layout.dashboard_token())?;
+    identity(&format!("relay-{}", up.relay), Role::Relay(up.relay.clone()), &relay.join("token"))?;
+    let key = cloud::signing::ensure_key(&layout.cloud()).map_err(failed)?;
+    cloud::credentials::write_private(&relay.join("trusted.pub"), format!("{key}\n").as_bytes()).map_err(failed)?;
+    Ok(first)
+}
+
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::Environment(format!("the first start did not complete: {error}"))
+}

@@ -1,0 +1,181 @@
+//! `tinymlaas up`: every role on this machine in one supervised process tree, and the demo on top.
+//!
+//! - [`check`]: what must be true of this machine before anything starts.
+//! - [`bootstrap`]: folders, identities and keys of the first start.
+//! - [`supervisor`]: children, restarted when they fail, stopped in order.
+//! - [`demo`]: the main job, done through the same doors as everybody's.
+
+mod bootstrap;
+mod check;
+mod demo;
+mod supervisor;
+
+use std::time::Duration;
+
+use contract::api::{Health, RelayView};
+use contract::state::DeviceStatus;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{Context, Up};
+use crate::client::api::Api;
+use crate::exit::Failure;
+use crate::output::Step;
+use crate::role;
+use supervisor::{Child, Supervisor};
+
+pub use bootstrap::Layout;
+
+/// Starts everything, does the demo if asked, and stays until Ctrl-C.
+pub fn run(context: &Context, up: Up) -> Result<(), Failure> {
+    let mut context = context.clone();
+    context.mqtt = format!("127.0.0.1:{}", up.mqtt_port);
+    context.api = format!("http://127.0.0.1:{}", up.http_port);
+    context.user = "admin".to_owned();
+    context.token_file = Some(context.data_dir.join("admin-token"));
+    // The supervisor only waits: one thread is enough.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Internal(format!("the runtime does not start: {error}")))?;
+    runtime.block_on(async {
+        let stop = role::shutdown_on_signal()?;
+        start(&context, &up, &stop).await
+    })
+}
+
+async fn start(context: &Context, up: &Up, stop: &CancellationToken) -> Result<(), Failure> {
+    let _lock = check::machine(context, up).await?;
+    let first = bootstrap::prepare(context, up)?;
+    eprintln!("TinyMLaaS {}, data in {}", env!("CARGO_PKG_VERSION"), context.data_dir.display());
+    let mut supervisor = Supervisor::new(&context.data_dir)?;
+    let result = tokio::select! {
+        result = run_all(context, up, &mut supervisor, first, stop) => result,
+        () = stop.cancelled() => Ok(()),
+    };
+    eprintln!("\nStopping …");
+    supervisor.stop().await;
+    match &result {
+        Ok(()) => eprintln!("Stopped. 'up' again goes on where it was."),
+        Err(_) => eprintln!("Logs of all parts are in {}.", context.data_dir.join("logs").display()),
+    }
+    result
+}
+
+async fn run_all(
+    context: &Context,
+    up: &Up,
+    supervisor: &mut Supervisor,
+    first: bool,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    let data = context.data_dir.display().to_string();
+    let common = |role: &[&str]| {
+        let mut args: Vec<String> = role.iter().map(|text| (*text).to_owned()).collect();
+        args.extend(["--data-dir".to_owned(), data.clone(), "--mqtt".to_owned(), context.mqtt.clone()]);
+        args.extend(["--api".to_owned(), context.api.clone()]);
+        args
+    };
+
+    let step = Step::begin("broker", "starting");
+    let mut broker = Child::new("broker", common(&["broker", "--listen", &context.mqtt]));
+    broker.health = Some(supervisor::Health::Broker { address: context.mqtt.clone(), context: context.clone() });
+    supervisor.start(broker);
+    wait("the broker", supervisor, async || role::broker::check(context).await.is_ok()).await?;
+    step.done(&format!("mqtt://{}", context.mqtt));
+
+    let step = Step::begin("cloud", "starting");
+    let http = format!("127.0.0.1:{}", up.http_port);
+    supervisor.start(Child::new("cloud", common(&["cloud", "--listen", &http])));
+    let api = Api::new(context)?;
+    wait("the cloud", supervisor, async || matches!(api.get::<Health>("/health").await, Ok(h) if h.status == "ok"))
+        .await?;
+    step.done(&context.api);
+
+    let step = Step::begin("relay", &format!("{} with {} virtual boards", up.relay, up.boards));
+    for number in 1..=up.boards {
+        let name = format!("board-{number}");
+        let dir = context.data_dir.join("boards").join(&name).display().to_string();
+        let args = ["board", "--name", &name, "--dir", &dir].map(str::to_owned).to_vec();
+        supervisor.start(Child::new(&name, args));
+    }
+    supervisor.start(Child::new("relay", common(&["relay", "run", "--name", up.relay.as_str()])));
+    wait("the relay", supervisor, async || relay_is_ready(&api, up).await).await?;
+    step.done(&format!("{} with {}", up.relay, boards(up.boards)));
+
+    if first {
+        let token = crate::client::token(context)?;
+        eprintln!("\nAdmin token, shown once and kept in {data}/admin-token:\n  {token}");
+    }
+    if up.demo {
+        eprintln!("\nThe main job, on real data:");
+        demo::run(context, up, &api).await?;
+    }
+    closing_words(context, up);
+    stop.cancelled().await;
+    Ok(())
+}
+
+fn boards(count: u8) -> String {
+    match count {
+        0 => "no virtual board".to_owned(),
+        1 => "1 virtual board: board-1".to_owned(),
+        n => format!("{n} virtual boards: board-1 to board-{n}"),
+    }
+}
+
+/// Whether the relay is connected and all its virtual boards are there and at rest.
+async fn relay_is_ready(api: &Api, up: &Up) -> bool {
+    let Ok(relay) = api.get::<RelayView>(&format!("/relays/{}", up.relay)).await else {
+        return false;
+    };
+    relay.online
+        && relay.state.is_some_and(|state| {
+            (1..=up.boards).all(|number| {
+                let name = format!("board-{number}");
+                state.devices.iter().any(|d| d.device.as_str() == name && d.status != DeviceStatus::Lost)
+            })
+        })
+}
+
+/// Waits until `ready` says yes; a part that keeps failing ends the wait with its last words.
+async fn wait(what: &str, supervisor: &Supervisor, ready: impl AsyncFn() -> bool) -> Result<(), Failure> {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let begin = tokio::time::Instant::now();
+    while !ready().await {
+        if let Some(trouble) = supervisor.trouble() {
+            return Err(Failure::Environment(format!("{what} does not start: {trouble}")));
+        }
+        if begin.elapsed() > PATIENCE {
+            return Err(Failure::Environment(format!(
+                "{what} did not get ready within {} s; its log in the data folder's logs/ says why",
+                PATIENCE.as_secs()
+            )));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// What to open and what to type next.
+fn closing_words(context: &Context, up: &Up) {
+    // Under `cargo run` the binary is not on the PATH yet.
+    let program = if std::env::var_os("CARGO").is_some() { "cargo run --" } else { "tinymlaas" };
+    let data = context.data_dir.display();
+    let mut options = String::new();
+    if context.data_dir != std::path::Path::new("./data") {
+        options.push_str(&format!(" --data-dir {data}"));
+    }
+    if up.mqtt_port != 1883 {
+        options.push_str(&format!(" --mqtt {}", context.mqtt));
+    }
+    if up.http_port != 8080 {
+        options.push_str(&format!(" --api {}", context.api));
+    }
+    let next = if up.demo { "watch" } else { "up --demo" };
+    eprintln!("\nOpen   {}  (log in as admin; the token is in {data}/admin-token)", context.api);
+    if up.demo {
+        eprintln!("Type   {program} {next}{options}  in another terminal; Ctrl-C here stops everything");
+    } else {
+        eprintln!("Type   {program} {next}{options}  for a first model on a board; Ctrl-C here stops everything");
+    }
+}

@@ -1,0 +1,21 @@
+//! End to end: the real binary, real processes, a real broker, database, compiler, serial line and browser.
+//!
+//! - `fleet`: starts `tinymlaas up` on free ports with its own data folder, and reads like prose.
+//! - `main_job`: from a model to live predictions; a second start; a clean stop.
+//! - `page`: every line of topics.md, as it stands.
+//! - `client`: the command line's own commands, their JSON and exit codes.
+//! - `crash`: kill -9 of any part at any step.
+//! - `hostile`: garbage everywhere.
+//! - `machine`: ports in use, unwritable folders, no compiler.
+//! - `browser`: the dashboard in Chromium.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod browser;
+mod client;
+mod crash;
+mod fleet;
+mod hostile;
+mod machine;
+mod main_job;
+mod page;
