@@ -86,7 +86,7 @@ pub enum SessionError {
         /// Size of the flash.
         capacity: usize,
     },
-    /// An image or input without content, or beyond what the protocol can carry.
+    /// An image without content, or beyond what the protocol can carry.
     #[error("{what} has {size} bytes, allowed are 1 to {limit}")]
     Size {
         /// What it is.
@@ -95,6 +95,14 @@ pub enum SessionError {
         size: usize,
         /// Largest size.
         limit: usize,
+    },
+    /// An input of another length than the model's.
+    #[error("the input has {size} bytes, allowed are exactly {expected}")]
+    InputSize {
+        /// Its size.
+        size: usize,
+        /// Size of the model's input.
+        expected: usize,
     },
     /// A message could not be encoded.
     #[error(transparent)]

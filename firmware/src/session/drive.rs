@@ -1,5 +1,6 @@
 //! Runs a session over a blocking port that has a read timeout.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{ErrorKind, Read, Write};
 use std::time::Instant;
 
@@ -8,12 +9,20 @@ use crate::frame::{Decoder, Item};
 use crate::message::{BoardMessage, Info};
 
 /// What belongs to an open port and outlives each session on it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Link {
     /// Decoder of what the board sends.
     pub decoder: Decoder,
     /// Sequence numbers of what the host sends.
     pub seq: Seq,
+}
+
+impl Default for Link {
+    /// Numbers start anywhere, so that an answer meant for an earlier host fits no request.
+    fn default() -> Self {
+        let any = RandomState::new().build_hasher().finish() as u8;
+        Link { decoder: Decoder::new(), seq: Seq::starting_at(any) }
+    }
 }
 
 /// What happens beside the session.

@@ -39,11 +39,15 @@ impl Inference {
     /// `info` is what the board said of itself; `invoke_wait` is how long the model may run.
     ///
     /// # Errors
-    /// [`SessionError::Size`] if `input` is not exactly as long as the model's input.
+    /// [`SessionError::InputSize`] if `input` is not exactly as long as the model's input,
+    /// [`SessionError::Size`] if the board claims an input that the protocol cannot carry.
     pub fn new(info: &Info, input: Vec<u8>, invoke_wait: Duration) -> Result<Self, SessionError> {
-        let limit = (info.input_bytes as usize).min(MAX_INPUT);
-        if input.len() != info.input_bytes as usize || input.is_empty() || input.len() > limit {
-            return Err(SessionError::Size { what: "the input", size: input.len(), limit });
+        let expected = info.input_bytes as usize;
+        if expected == 0 || expected > MAX_INPUT {
+            return Err(SessionError::Size { what: "the model's input", size: expected, limit: MAX_INPUT });
+        }
+        if input.len() != expected {
+            return Err(SessionError::InputSize { size: input.len(), expected });
         }
         Ok(Inference {
             input,
