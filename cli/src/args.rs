@@ -45,9 +45,8 @@ pub struct Context {
 impl Context {
     /// Host and port of the broker.
     pub fn broker(&self) -> Result<(String, u16), exit::Failure> {
-        let wrong = || {
-            exit::Failure::Usage(format!("--mqtt '{}' is no HOST:PORT, for example 127.0.0.1:1883", self.mqtt))
-        };
+        let wrong =
+            || exit::Failure::Usage(format!("--mqtt '{}' is no HOST:PORT, for example 127.0.0.1:1883", self.mqtt));
         let text = self.mqtt.strip_prefix("mqtt://").unwrap_or(&self.mqtt);
         let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
         Ok((host.to_owned(), port.parse().map_err(|_| wrong())?))
@@ -121,6 +120,9 @@ pub struct Up {
     /// Number of virtual boards.
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=32))]
     pub boards: u8,
+    /// Pace the virtual boards' serial lines to so many bits per second, as real ones; 0 is as fast as it goes.
+    #[arg(long, default_value_t = 0, value_name = "BAUD")]
+    pub baud: u32,
 }
 
 /// `tinymlaas relay …`.

@@ -39,7 +39,8 @@ pub async fn run(context: &Context, logs: Logs) -> Result<(), Failure> {
         let Ok(batch) = wire::decode::<LogLines>(&payload, MAX_PACKET_BYTES) else {
             continue;
         };
-        let known = last.as_ref().is_some_and(|(journal, seq)| *journal == batch.head.journal && batch.head.seq <= *seq);
+        let known =
+            last.as_ref().is_some_and(|(journal, seq)| *journal == batch.head.journal && batch.head.seq <= *seq);
         if !known && (command.is_none() || batch.command.as_ref() == command) {
             print(context, &batch)?;
         }

@@ -71,7 +71,8 @@ fn show(view: &RelayView) -> Result<(), Failure> {
     for (name, count) in &state.counters {
         output::print(&format!("counter  {name} = {count}"))?;
     }
-    let rows: Vec<Vec<String>> = state.devices.iter().map(|d| super::device::row(&view.relay, view.online, d)).collect();
+    let rows: Vec<Vec<String>> =
+        state.devices.iter().map(|d| super::device::row(&view.relay, view.online, d)).collect();
     output::table(super::device::HEADINGS, &rows, "It has no devices.")
 }
 

@@ -48,7 +48,8 @@ fn line(context: &Context, watch: &Watch, topic: &str, payload: &[u8]) -> Option
         }
         Topic::Presence(_) if watch.device.is_none() => {
             let presence: contract::presence::Presence = wire::decode(payload, MAX_PACKET_BYTES).ok()?;
-            format!("{}  {}  {:?} epoch {}", presence.at, presence.relay, presence.status, presence.epoch).to_lowercase()
+            format!("{}  {}  {:?} epoch {}", presence.at, presence.relay, presence.status, presence.epoch)
+                .to_lowercase()
         }
         _ => return None,
     };

@@ -23,7 +23,8 @@ pub fn run(context: &Context, args: args::Cloud) -> Result<(), Failure> {
             .map_err(|error| Failure::Environment(format!("{} cannot be listened on: {error}", args.listen)))?;
         let cloud = Cloud::open(config).await.map_err(|error| Failure::Environment(error.to_string()))?;
         let mut router = cloud.api();
-        let dashboard = (!args.no_dashboard).then(|| dashboard_config(context, args.listen)).transpose()?.map(Dashboard::new);
+        let dashboard =
+            (!args.no_dashboard).then(|| dashboard_config(context, args.listen)).transpose()?.map(Dashboard::new);
         if let Some(dashboard) = &dashboard {
             router = router.merge(dashboard.router());
         }

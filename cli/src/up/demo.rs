@@ -86,13 +86,7 @@ async fn compile(api: &Api, model: ModelView) -> Result<ModelView, Failure> {
     Ok(model)
 }
 
-async fn install(
-    context: &Context,
-    up: &Up,
-    api: &Api,
-    model: &ModelView,
-    device: DeviceId,
-) -> Result<(), Failure> {
+async fn install(context: &Context, up: &Up, api: &Api, model: &ModelView, device: DeviceId) -> Result<(), Failure> {
     let relay = &up.relay;
     let step = Step::begin("install", &format!("{device}"));
     let view: DeviceView = api.get(&format!("/relays/{relay}/devices/{device}")).await?;
@@ -141,10 +135,10 @@ async fn live(context: &Context, up: &Up) -> Result<(), Failure> {
     let reading = tokio::time::timeout(Duration::from_secs(30), first).await.unwrap_or_else(|_| {
         Err(Failure::TimedOut("the boards run, but no prediction arrived within 30 s".to_owned()))
     })?;
-    let said = reading.prediction.as_ref().map_or_else(
-        || format!("{:?}", reading.outputs),
-        |p| format!("{} ({:.0} % sure)", p.label, p.score * 100.0),
-    );
+    let said = reading
+        .prediction
+        .as_ref()
+        .map_or_else(|| format!("{:?}", reading.outputs), |p| format!("{} ({:.0} % sure)", p.label, p.score * 100.0));
     let is = reading.expected.as_ref().map_or_else(String::new, |label| format!(" was shown a {label} and"));
     step.done(&format!("{}{is} says {said}", reading.device));
     Ok(())

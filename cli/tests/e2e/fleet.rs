@@ -168,6 +168,14 @@ impl Fleet {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// The JSON lines that a command which follows events prints.
+    pub fn cli_json_lines(&self, args: &[&str]) -> Vec<Value> {
+        let output = self.cli(&[args, &["--json"]].concat());
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     /// `GET` of a path under `/api/v1`.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> T {
         self.try_get(path).unwrap()

@@ -7,7 +7,8 @@ use crate::fleet::{Fleet, signal};
 #[test]
 fn the_demo_does_the_main_job_and_a_second_start_goes_on() {
     let mut fleet = Fleet::start(&["--demo"]);
-    for step in ["✓ broker", "✓ cloud", "✓ relay", "✓ import", "✓ compile", "✓ install", "✓ live", "Admin token"] {
+    for step in ["✓ broker", "✓ cloud", "✓ relay", "✓ import", "✓ compile", "✓ install", "✓ live", "Admin token"]
+    {
         assert!(fleet.said(step), "no line '{step}' in\n{}", fleet.output.lock().unwrap());
     }
 
