@@ -40,9 +40,9 @@ pub struct TensorMeta {
 }
 
 impl TensorMeta {
-    /// Number of elements, which for int8 is the number of bytes.
+    /// Number of elements, which for int8 is the number of bytes; saturating, because a shape may come from outside.
     pub fn elements(&self) -> usize {
-        self.shape.iter().map(|n| *n as usize).product()
+        self.shape.iter().fold(1, |product: usize, n| product.saturating_mul(*n as usize))
     }
 }
 

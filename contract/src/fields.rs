@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::code::Code;
 use crate::ids::CommandId;
 use crate::timestamp::Timestamp;
-use crate::wire::{Malformed, check_size};
+use crate::wire::{Malformed, brief, check_size};
 
 pub(crate) struct Fields {
     map: Map<String, Value>,
@@ -21,7 +21,8 @@ impl Fields {
             Malformed::new(
                 Code::MALFORMED,
                 format!(
-                    "the payload is no JSON ({error}); send an object such as {{\"id\":\"1\",\"verb\":\"rescan\"}}"
+                    "the payload is no JSON ({}); send an object such as {{\"id\":\"1\",\"verb\":\"rescan\"}}",
+                    brief(&error)
                 ),
             )
         })?;
@@ -49,7 +50,7 @@ impl Fields {
                 self.refuse(
                     Code::INVALID_FIELD,
                     name,
-                    format!("the field '{name}' is not valid: {error}; expected {expected}"),
+                    format!("the field '{name}' is not valid: {}; expected {expected}", brief(&error)),
                 )
             }),
         }

@@ -187,9 +187,10 @@ impl FromStr for ModelRef {
         let (name, version) = match text.split_once('@') {
             None => (text, None),
             Some((name, version)) => match version.parse::<u32>() {
-                Ok(number) if number > 0 => (name, Some(number)),
+                // One spelling per version: 'digits@+2' and 'digits@02' are not 'digits@2'.
+                Ok(number) if version.starts_with(|c| matches!(c, '1'..='9')) => (name, Some(number)),
                 _ => {
-                    return Err(invalid("model", text, "the version after '@' is a number from 1 on"));
+                    return Err(invalid("model", text, "the version after '@' is a whole number from 1 on"));
                 }
             },
         };

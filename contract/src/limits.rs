@@ -27,6 +27,9 @@ pub const MAX_TEXT_BYTES: usize = 4 * 1024;
 /// Most lines in one log message.
 pub const MAX_LOG_LINES: usize = 100;
 
+/// Most bytes of text in all lines of one log message; with every byte escaped it still fits a packet.
+pub const MAX_LOG_BYTES: usize = 32 * 1024;
+
 /// Longest time that a command may take, in seconds (one day).
 pub const MAX_TIMEOUT_S: u32 = 86_400;
 

@@ -35,7 +35,7 @@ pub struct LogLines {
     pub command: Option<CommandId>,
     /// Where they come from.
     pub phase: Phase,
-    /// The lines, at most [`crate::limits::MAX_LOG_LINES`].
+    /// The lines, at most [`crate::limits::MAX_LOG_LINES`] with at most [`crate::limits::MAX_LOG_BYTES`] of text in all.
     pub lines: Vec<Line>,
 }
 

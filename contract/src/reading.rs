@@ -1,6 +1,6 @@
 //! `relays/{relay}/devices/{device}/telemetry`: what a board predicted.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::ids::{ArtifactId, DeviceId, ModelRef};
 use crate::stream::Head;
@@ -25,8 +25,8 @@ pub struct Reading {
     /// The winning class, for a classifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prediction: Option<Prediction>,
-    /// All outputs, dequantized.
-    #[serde(default)]
+    /// All outputs, dequantized; one that is not a finite number travels as `null`.
+    #[serde(default, deserialize_with = "numbers_or_null")]
     pub outputs: Vec<f32>,
     /// Time of one inference as measured on the board, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,7 +49,8 @@ pub struct Prediction {
     pub label: String,
     /// Its index in the outputs.
     pub index: u32,
-    /// Its score as the model gives it, dequantized; for a softmax that is 0 to 1.
+    /// Its score as the model gives it, dequantized; for a softmax that is 0 to 1. `null` as in `outputs`.
+    #[serde(deserialize_with = "number_or_null")]
     pub score: f32,
 }
 
@@ -64,4 +65,15 @@ pub struct Input {
     pub zero_point: i32,
     /// The int8 values, row-major, as base64.
     pub data: String,
+}
+
+/// JSON has no word for NaN and infinity: they are written as `null`, and a reading with one must still be readable,
+/// because a host that could not read it would wait for its number for ever.
+fn number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+    Ok(Option::<f32>::deserialize(deserializer)?.unwrap_or(f32::NAN))
+}
+
+fn numbers_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
+    let numbers = Vec::<Option<f32>>::deserialize(deserializer)?;
+    Ok(numbers.into_iter().map(|number| number.unwrap_or(f32::NAN)).collect())
 }

@@ -141,8 +141,13 @@ impl Topic {
 }
 
 /// Whether every topic that `filter` matches is also matched by `pattern` (both may have `+` and a final `#`).
-/// A topic is a filter without wildcards, so this also tells whether a topic matches.
+/// A topic is a filter without wildcards, so this also tells whether a topic matches. As MQTT has it, a wildcard at the
+/// beginning does not match topics that begin with `$`. Never says yes wrongly; says no to the one equivalence that
+/// no pattern of ours uses (`+/#` and `#`).
 pub fn covers(pattern: &str, filter: &str) -> bool {
+    if filter.starts_with('$') && pattern.starts_with(['+', '#']) {
+        return false;
+    }
     let mut pattern = pattern.split('/');
     let mut filter = filter.split('/').peekable();
     loop {

@@ -42,7 +42,21 @@ impl Malformed {
 pub fn decode<T: DeserializeOwned>(payload: &[u8], limit: usize) -> Result<T, Malformed> {
     check_size(payload, limit)?;
     serde_json::from_slice(payload)
-        .map_err(|error| Malformed::new(Code::MALFORMED, format!("the payload cannot be read: {error}")))
+        .map_err(|error| Malformed::new(Code::MALFORMED, format!("the payload cannot be read: {}", brief(&error))))
+}
+
+/// Most characters of a decoder's error that are shown from its beginning and from its end.
+const SHOWN: usize = 120;
+
+/// A decoder's error, shortened and escaped: it quotes the offending text whole, and that may be the whole payload.
+pub(crate) fn brief(error: &serde_json::Error) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().collect() } else { c.to_string() };
+    let text: Vec<char> = error.to_string().chars().map(shown).collect::<String>().chars().collect();
+    if text.len() <= 2 * SHOWN + 3 {
+        return text.into_iter().collect();
+    }
+    let (head, tail) = (&text[..SHOWN], &text[text.len() - SHOWN..]);
+    head.iter().chain(&[' ', '…', ' ']).chain(tail).collect()
 }
 
 /// Refuses a payload over `limit` bytes.
