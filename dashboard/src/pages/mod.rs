@@ -1,0 +1,66 @@
+//! The pages: one module and one template each. A page asks the API for what it shows and holds nothing itself.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn;
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+
+use crate::error::PageError;
+use crate::{Shared, assets, headers, live, session};
+
+mod command;
+mod device;
+mod model;
+mod models;
+mod overview;
+mod relay;
+mod send;
+
+/// The largest model or dataset that can be uploaded, in bytes.
+const MAX_UPLOAD_BYTES: usize = 64 * 1024 * 1024;
+
+/// All routes of the dashboard, with its headers and its guard around them.
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/", get(overview::page))
+        .route("/login", get(session::login_page).post(session::login))
+        .route("/logout", post(session::logout))
+        .route("/relays/{relay}", get(relay::page))
+        .route("/relays/{relay}/devices/{device}", get(device::page))
+        .route("/commands/{relay}/{command}", get(command::page))
+        .route("/commands", post(send::send))
+        .route("/models", get(models::page))
+        .route("/models/{model}", get(model::page))
+        .route("/models/{model}/compile", post(model::compile))
+        .route("/upload/model", post(models::upload_model).layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES)))
+        .route("/upload/dataset", post(models::upload_dataset).layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES)))
+        .route("/live", get(live::live))
+        .route("/assets/{file}", get(assets::serve))
+        .route("/favicon.ico", get(favicon))
+        .fallback(no_such_page)
+        .layer(from_fn(session::guard))
+        .layer(from_fn(headers::secure))
+        .with_state(shared)
+}
+
+async fn no_such_page() -> PageError {
+    PageError::NoSuchPage
+}
+
+/// Browsers ask for this name wherever no page has told them another one.
+async fn favicon() -> axum::response::Redirect {
+    axum::response::Redirect::permanent(&assets::url("logo.svg"))
+}
+
+fn html<T: Template>(page: &T) -> Result<Response, PageError> {
+    Ok(Html(page.render()?).into_response())
+}
+
+/// Reads an id out of an address; what is no id names nothing.
+fn id<T: std::str::FromStr>(text: &str) -> Result<T, PageError> {
+    text.parse().map_err(|_| PageError::NoSuchPage)
+}
