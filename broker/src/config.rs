@@ -1,0 +1,105 @@
+//! What a broker is told at its start: addresses, folders and limits.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Everything that [`crate::Broker::bind`] needs.
+#[derive(Debug, Clone)]
+pub struct BrokerConfig {
+    /// Where clients connect; port 0 takes a free one (see [`crate::Broker::local_addr`]).
+    pub listen: SocketAddr,
+    /// The credential file ([`contract::access::CredentialFile`] as JSON), read again when it changes.
+    pub credentials: PathBuf,
+    /// Folder of the durable store; made when absent.
+    pub durable_dir: PathBuf,
+    /// Topic filters whose publishes are on disk before they are acknowledged.
+    pub durable_filters: Vec<String>,
+    /// Bounds on everything that a client can make grow.
+    pub limits: Limits,
+}
+
+impl BrokerConfig {
+    /// The usual layout below a data folder: `credentials.json` and `broker/`.
+    pub fn new(listen: SocketAddr, data_dir: &Path) -> Self {
+        Self {
+            listen,
+            credentials: data_dir.join("credentials.json"),
+            durable_dir: data_dir.join("broker"),
+            durable_filters: contract::topic::filter::DURABLE.iter().map(|filter| (*filter).to_owned()).collect(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Bounds. Whatever goes beyond one is refused with a reason that names it, never queued without end.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Clients connected at once.
+    pub connections: usize,
+    /// Clients connected at once under one identity.
+    pub connections_per_identity: usize,
+    /// Sockets that have not completed CONNECT yet; beyond it the oldest is closed.
+    pub pending_sockets: usize,
+    /// Time from accepting a socket to its complete CONNECT packet.
+    pub connect_timeout: Duration,
+    /// Largest MQTT packet in bytes, fixed header included.
+    pub packet_bytes: usize,
+    /// Longest topic or filter in bytes.
+    pub topic_bytes: usize,
+    /// Most levels of a topic or filter.
+    pub topic_levels: usize,
+    /// Distinct topics published to since the start (the router remembers each).
+    pub topics: usize,
+    /// Distinct filters subscribed to since the start (the router keeps a log for each).
+    pub filters: usize,
+    /// Subscriptions of one client.
+    pub subscriptions: usize,
+    /// Sessions kept for clients that are away.
+    pub sessions: usize,
+    /// How long such a session is kept at most.
+    pub session_expiry: Duration,
+    /// Retained messages.
+    pub retained_messages: usize,
+    /// Bytes of all retained messages.
+    pub retained_bytes: usize,
+    /// Bytes of one segment of a filter's log in the router; the oldest segment is dropped when all are full.
+    pub segment_bytes: usize,
+    /// Segments of a filter's log.
+    pub segments: usize,
+    /// Durable messages of one topic.
+    pub durable_messages: usize,
+    /// Bytes of the durable messages of one topic.
+    pub durable_topic_bytes: usize,
+    /// Bytes of all durable messages.
+    pub durable_bytes: usize,
+    /// How long a durable message waits for its addressee.
+    pub durable_age: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1_000,
+            connections_per_identity: 200,
+            pending_sockets: 500,
+            connect_timeout: Duration::from_secs(10),
+            packet_bytes: contract::limits::MAX_PACKET_BYTES,
+            topic_bytes: 512,
+            topic_levels: 16,
+            topics: 100_000,
+            filters: 10_000,
+            subscriptions: 100,
+            sessions: 5_000,
+            session_expiry: Duration::from_secs(24 * 3600),
+            retained_messages: 20_000,
+            retained_bytes: 64 * 1024 * 1024,
+            segment_bytes: 1024 * 1024,
+            segments: 10,
+            durable_messages: 1_000,
+            durable_topic_bytes: 16 * 1024 * 1024,
+            durable_bytes: 256 * 1024 * 1024,
+            durable_age: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}

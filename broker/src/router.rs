@@ -1,0 +1,164 @@
+//! The rumqttd router and the links to it. Clients' ids never reach the router: each link gets an id of ours, so no
+//! two are ever alike, none is unusual, and what the router remembers per id stays bounded.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use rumqttd::local::{LinkBuilder, LinkError, LinkRx, LinkTx};
+use rumqttd::protocol::{Disconnect, DisconnectReasonCode, Packet};
+use rumqttd::{Notification, RouterConfig};
+
+use crate::config::Limits;
+
+/// The router's channel takes 1000 events; sending to a full one would block the thread.
+const BACKLOG: usize = 900;
+/// Packets of one link that the router has not taken yet; a link with more waits.
+const UNTAKEN: usize = 1000;
+/// How long the router may take to forget a link.
+const FORGET_TIMEOUT: Duration = Duration::from_secs(5);
+
+type Connected = Result<(LinkTx, LinkRx, Notification), LinkError>;
+
+/// Handle of the running router.
+pub(crate) struct Router {
+    // rumqttd does not export the type of its events, so its channel is reached through closures only.
+    connect: Box<dyn Fn(&str, bool) -> Connected + Send + Sync>,
+    backlog: Box<dyn Fn() -> usize + Send + Sync>,
+    ids: Mutex<Ids>,
+}
+
+#[derive(Default)]
+struct Ids {
+    next: u32,
+    free: Vec<u32>,
+}
+
+impl Router {
+    /// Starts the router in a thread of its own.
+    pub(crate) fn start(limits: &Limits) -> Arc<Self> {
+        let sender = rumqttd::Router::new(
+            0,
+            RouterConfig {
+                // Ours count first; the router silently drops what goes beyond its own.
+                max_connections: limits.connections + 100,
+                max_outgoing_packet_count: 200,
+                max_segment_size: limits.segment_bytes,
+                max_segment_count: limits.segments,
+                ..RouterConfig::default()
+            },
+        )
+        .spawn();
+        let backlog = sender.clone();
+        Arc::new(Self {
+            connect: Box::new(move |id, clean| LinkBuilder::new(id, sender.clone()).clean_session(clean).build()),
+            backlog: Box::new(move || backlog.len()),
+            ids: Mutex::default(),
+        })
+    }
+
+    fn ids(&self) -> std::sync::MutexGuard<'_, Ids> {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An id that the router knows nothing of.
+    pub(crate) fn fresh_id(&self) -> u32 {
+        let mut ids = self.ids();
+        ids.free.pop().unwrap_or_else(|| {
+            ids.next += 1;
+            ids.next
+        })
+    }
+
+    /// Opens a link; `clean` drops what the router remembers under this id, and what it would remember later.
+    pub(crate) async fn link(self: &Arc<Self>, id: u32, clean: bool) -> Result<Link, LinkError> {
+        let router = self.clone();
+        let built = tokio::task::spawn_blocking(move || (router.connect)(&format!("l{id}"), clean))
+            .await
+            .unwrap_or(Err(LinkError::NotConnectionAck));
+        let (tx, rx, _) = built?;
+        Ok(Link { id, clean, router: self.clone(), tx, rx })
+    }
+
+    /// Makes the router forget a persistent id, which becomes fresh again.
+    pub(crate) async fn forget(self: &Arc<Self>, id: u32) {
+        match self.link(id, true).await {
+            Ok(link) => link.close().await,
+            Err(error) => tracing::warn!(%error, "the router did not forget a session"),
+        }
+    }
+}
+
+/// One client's link to the router.
+pub(crate) struct Link {
+    id: u32,
+    clean: bool,
+    router: Arc<Router>,
+    tx: LinkTx,
+    rx: LinkRx,
+}
+
+impl Link {
+    /// Hands packets to the router: one lock, one event.
+    pub(crate) async fn send(&mut self, batch: &mut VecDeque<Packet>) -> Result<(), LinkError> {
+        let Some(last) = batch.pop_back() else {
+            return Ok(());
+        };
+        while (self.router.backlog)() >= BACKLOG {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if !batch.is_empty() {
+            self.tx.buffer().extend(batch.drain(..));
+        }
+        let mut untaken = self.tx.send(last).await?;
+        while untaken > UNTAKEN {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            untaken = self.tx.buffer().len();
+        }
+        Ok(())
+    }
+
+    /// The next notification; safe to drop while it waits.
+    pub(crate) async fn next(&mut self) -> Result<Option<Notification>, LinkError> {
+        self.rx.next().await
+    }
+
+    /// A notification that is there already.
+    pub(crate) fn next_now(&mut self) -> Option<Result<Option<Notification>, LinkError>> {
+        match pin!(self.rx.next()).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => Some(result),
+            Poll::Pending => None,
+        }
+    }
+
+    /// Whether the router keeps nothing of this link.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.clean
+    }
+
+    /// Tells the router, after `Unschedule`, to go on. Must not be sent to a router that forgot the link: it panics.
+    pub(crate) async fn go_on(&self) -> Result<(), LinkError> {
+        self.rx.wake().await
+    }
+
+    /// Leaves the router and waits until it has forgotten the connection. A persistent id keeps its session there;
+    /// a clean one may be used again.
+    pub(crate) async fn close(mut self) {
+        let goodbye = Packet::Disconnect(Disconnect { reason_code: DisconnectReasonCode::NormalDisconnection }, None);
+        let gone = async {
+            let mut batch = VecDeque::from([goodbye]);
+            if self.send(&mut batch).await.is_ok() {
+                while self.rx.next().await.is_ok() {}
+            }
+        };
+        match tokio::time::timeout(FORGET_TIMEOUT, gone).await {
+            Ok(()) if self.clean => self.router.ids().free.push(self.id),
+            Ok(()) => {}
+            // The id is not used again, so a router that comes back later is not confused.
+            Err(_) => tracing::warn!("the router did not close a link in time"),
+        }
+    }
+}
