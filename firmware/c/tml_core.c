@@ -117,7 +117,7 @@ static void info_close(struct info *info)
 
 static void info_text(struct info *info, uint8_t tag, const char *text, size_t length, uint8_t flash)
 {
-    uint8_t count = length > 80 ? 80 : (uint8_t)length;
+    uint8_t count = (uint8_t)(length > 80 ? 80 : length);
     info->fixed[info->used++] = tag;
     info->fixed[info->used++] = count;
     info_close(info);

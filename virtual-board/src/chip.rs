@@ -189,6 +189,7 @@ impl Chip {
     /// Stops what runs and starts what is in flash.
     fn boot(&mut self) {
         self.enter_bootloader(); // drops, that is kills, running firmware
+        self.flash.forget_staged();
         if self.flash.content().is_none() {
             return;
         }

@@ -19,6 +19,8 @@ pub struct Flash {
     capacity: u32,
     content: Option<Content>,
     staged: Option<Staged>,
+    /// The last request was a commit that succeeded: its repetition succeeds, too.
+    committed: bool,
 }
 
 /// What is in flash.
@@ -52,7 +54,7 @@ impl Flash {
                 None
             }
         };
-        Flash { path, staged_path, dir: folder.path(""), capacity, content, staged: None }
+        Flash { path, staged_path, dir: folder.path(""), capacity, content, staged: None, committed: false }
     }
 
     /// What is in flash, `None` if it is empty.
@@ -73,6 +75,7 @@ impl Flash {
     /// Announces an image; what was staged before is gone.
     pub fn begin(&mut self, size: u32, sha256: [u8; 32]) -> Result<(), NakCode> {
         self.staged = None;
+        self.committed = false;
         if size > self.capacity {
             return Err(NakCode::TooBig);
         }
@@ -108,7 +111,7 @@ impl Flash {
     /// after it the new one; both are whole on the disk.
     pub fn commit(&mut self) -> Result<(), NakCode> {
         let Some(staged) = self.staged.take() else {
-            return Err(NakCode::NotBegun);
+            return if self.committed { Ok(()) } else { Err(NakCode::NotBegun) };
         };
         let bytes = fs::read(&self.staged_path).map_err(|e| failed("read the staged image", &e))?;
         if staged.received != staged.announced.size || content_of(&bytes) != staged.announced {
@@ -123,12 +126,23 @@ impl Flash {
         })()
         .map_err(|e| failed("swap the image in", &e))?;
         self.content = Some(staged.announced);
+        self.committed = true;
         Ok(())
+    }
+
+    /// Forgets what is staged: the bootloader is left.
+    pub fn forget_staged(&mut self) {
+        if self.staged.take().is_some()
+            && let Err(error) = fs::remove_file(&self.staged_path)
+        {
+            tracing::warn!(%error, "cannot remove the staged image");
+        }
     }
 
     /// Removes the firmware and what is staged.
     pub fn erase(&mut self) -> Result<(), NakCode> {
         self.staged = None;
+        self.committed = false;
         for path in [&self.staged_path, &self.path] {
             match fs::remove_file(path) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed("erase", &e)),

@@ -143,8 +143,7 @@ fn overlong(count: usize) -> Vec<u8> {
     body.extend(std::iter::repeat_n(1, count));
     body.extend(crc16(&body).to_le_bytes());
     let mut wire = vec![0];
-    let mut blocks = body.chunks(254).peekable();
-    while let Some(block) = blocks.next() {
+    for block in body.chunks(254) {
         wire.push(block.len() as u8 + 1);
         wire.extend(block);
     }

@@ -31,7 +31,7 @@ impl BadCable {
         let mut out = vec![];
         for &byte in bytes {
             let random = self.random();
-            if random % self.one_in != 0 {
+            if !random.is_multiple_of(self.one_in) {
                 out.push(byte);
                 continue;
             }
@@ -78,14 +78,14 @@ impl Write for BadCable {
 #[test]
 fn results_are_right_or_missing_but_never_wrong() {
     let process = Process::start(&SANITIZED);
-    let mut cable = BadCable { process, one_in: 400, state: 42, damages: 0 };
+    let mut cable = BadCable { process, one_in: 300, state: 42, damages: 0 };
     let mut link = Link::default();
     let mut hello = Ask::new(HostMessage::Hello, Duration::from_millis(40), 20);
     let Ok(BoardMessage::Info(info)) = drive(&mut cable, &mut link, &mut hello, &mut |_| true) else {
         panic!("no INFO");
     };
     let (mut right, mut last) = (0, 0);
-    for round in 0..300u32 {
+    for round in 0..80u32 {
         let data: Vec<u8> = (0..64).map(|i| (round * 7 + i) as u8 & 0x3F).collect();
         let mut session = Inference::new(&info, data.clone(), Duration::from_millis(40)).unwrap();
         match drive(&mut cable, &mut link, &mut session, &mut |_| true) {
@@ -100,7 +100,7 @@ fn results_are_right_or_missing_but_never_wrong() {
             Err(error) => panic!("round {round}: {error}"),
         }
     }
-    assert!(cable.damages > 50, "{}", cable.damages);
-    assert!(right >= 295, "only {right} of 300 got through");
+    assert!(cable.damages > 15, "{}", cable.damages);
+    assert!(right >= 78, "only {right} of 80 got through");
     cable.process.finish();
 }

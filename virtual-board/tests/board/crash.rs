@@ -9,7 +9,7 @@ use firmware::bootloader::Mode;
 use firmware::message::{HostMessage, ResetMode};
 use firmware::session::{DriveError, Link, SessionError};
 
-use crate::support::{Board, CutPort, Host, image, open, wait_for};
+use crate::support::{Board, CutPort, Host, image, open_patiently, wait_for};
 
 const OLD: &str = "sha256:old";
 const NEW: &str = "sha256:new";
@@ -27,7 +27,7 @@ fn bytes_of_a_flash() -> usize {
     let dir = tempfile::tempdir().unwrap();
     let board = Board::start(dir.path(), &[]);
     board.open().flash(image(OLD)).unwrap();
-    let port = CutPort { port: open(&board.tty()).unwrap(), left: usize::MAX, at_cut: None, written: 0 };
+    let port = CutPort { port: board.open().port, left: usize::MAX, at_cut: None, written: 0 };
     let mut host = Host { port, link: Link::default(), lines: vec![] };
     host.flash(image(NEW)).unwrap();
     host.port.written
@@ -63,7 +63,7 @@ fn the_board_is_killed_while_it_is_flashed() {
         let dir = tempfile::tempdir().unwrap();
         let mut board = Board::start(dir.path(), &[]);
         board.open().flash(image(OLD)).unwrap();
-        let port = open(&board.tty()).unwrap();
+        let port = board.open().port;
         let kill = || board.kill();
         let port = CutPort { port, left: cut, at_cut: Some(Box::new(kill)), written: 0 };
         let mut host = Host { port, link: Link::default(), lines: vec![] };
@@ -87,7 +87,7 @@ fn the_host_goes_away_while_it_flashes() {
     let board = Board::start(dir.path(), &[]);
     for cut in [20, 60, 700, total / 2, total - 12] {
         board.open().flash(image(OLD)).unwrap();
-        let port = CutPort { port: open(&board.tty()).unwrap(), left: cut, at_cut: None, written: 0 };
+        let port = CutPort { port: board.open().port, left: cut, at_cut: None, written: 0 };
         let mut host = Host { port, link: Link::default(), lines: vec![] };
         assert!(matches!(host.flash(image(NEW)), Err(DriveError::Port(_))), "cut at {cut}");
         drop(host);
@@ -103,9 +103,8 @@ fn the_host_goes_away_while_it_flashes() {
 #[test]
 fn flasher_process() {
     let Some(tty) = std::env::var_os("TML_TEST_TTY") else { return };
-    let port = open(Path::new(&tty)).unwrap();
-    let mut host = Host { port, link: Link::default(), lines: vec![] };
-    host.flash(image(NEW)).unwrap();
+    let image = std::fs::read(std::env::var_os("TML_TEST_IMAGE").unwrap()).unwrap();
+    open_patiently(Path::new(&tty)).flash(image).unwrap();
 }
 
 #[test]
@@ -114,10 +113,13 @@ fn the_flashing_process_is_killed() {
     // 19 KB in about 1.6 s.
     let board = Board::start(dir.path(), &["--baud", "115200"]);
     board.open().flash(image(OLD)).unwrap();
+    let new = dir.path().join("new-image");
+    std::fs::write(&new, image(NEW)).unwrap();
     for after in [100, 700, 1300] {
         let mut flasher = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "crash::flasher_process"])
             .env("TML_TEST_TTY", board.tty())
+            .env("TML_TEST_IMAGE", &new)
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
@@ -126,11 +128,11 @@ fn the_flashing_process_is_killed() {
         std::thread::sleep(Duration::from_millis(after));
         flasher.kill().unwrap();
         flasher.wait().unwrap();
-        // Also proves that the dead process's exclusive lock on the terminal does not last.
-        wait_for("the port to be free", || open(&board.tty()).is_ok());
+        assert!(staged.exists(), "it had finished before it was killed");
         let mut host = board.open();
         host.ask(HostMessage::Reset(ResetMode::App)).unwrap();
         assert_eq!(consistent(&board, &mut host), OLD);
+        assert!(!staged.exists());
         drop(host);
     }
 }

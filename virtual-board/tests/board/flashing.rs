@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use firmware::bootloader::{Mode, Request};
 use firmware::message::{HostMessage, NakCode, ResetMode};
-use firmware::session::{DriveError, SessionError};
+use firmware::session::{DriveError, Link, SessionError};
+use sha2::{Digest, Sha256};
 
-use crate::support::{Board, image};
+use crate::support::{Board, Host, LossyPort, image};
 
 fn refused(result: Result<impl std::fmt::Debug, DriveError>) -> NakCode {
     match result {
@@ -100,6 +101,38 @@ fn bad_requests_are_named_and_change_nothing() {
     ask(Request::Data { offset: 0, data: vec![1; 6] }).unwrap(); // a repetition is no error
     assert_eq!(refused(ask(Request::Commit)), NakCode::BadDigest);
     ask(Request::Run).unwrap();
+    assert_eq!(host.hello().artifact, "sha256:one");
+}
+
+#[test]
+fn a_repeated_commit_is_acknowledged_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let board = Board::start(dir.path(), &[]);
+    let mut host = board.open();
+    let mut ask = |request| host.ask(HostMessage::Bootloader(request));
+    let sha256 = Sha256::digest([1, 2, 3]).into();
+    ask(Request::Begin { size: 3, sha256 }).unwrap();
+    ask(Request::Data { offset: 0, data: vec![1, 2, 3] }).unwrap();
+    ask(Request::Commit).unwrap();
+    ask(Request::Commit).unwrap();
+    ask(Request::Begin { size: 3, sha256 }).unwrap();
+    assert_eq!(refused(ask(Request::Commit)), NakCode::BadDigest);
+    assert_eq!(refused(ask(Request::Commit)), NakCode::NotBegun);
+    assert_eq!(host.boot_info().flash_sha256, Some(sha256));
+    assert_eq!(std::fs::read(dir.path().join("flash.bin")).unwrap(), [1, 2, 3]);
+}
+
+#[test]
+fn a_bad_cable_delays_a_flash_and_does_not_spoil_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let board = Board::start(dir.path(), &[]);
+    let one = image("sha256:one");
+    let port = LossyPort { port: board.open().port, every: 3_001, passed: 0, damaged: 0 };
+    let mut host = Host { port, link: Link::default(), lines: vec![] };
+    host.flash(one.clone()).unwrap();
+    assert!(host.port.damaged >= 5, "{}", host.port.damaged);
+    assert_eq!(std::fs::read(dir.path().join("flash.bin")).unwrap(), one);
+    host.port.every = usize::MAX;
     assert_eq!(host.hello().artifact, "sha256:one");
 }
 

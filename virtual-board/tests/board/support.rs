@@ -65,7 +65,7 @@ impl Board {
     }
 
     pub fn open(&self) -> Host<TTYPort> {
-        Host { port: open(&self.tty()).unwrap(), link: Link::default(), lines: Vec::new() }
+        open_patiently(&self.tty())
     }
 
     pub fn kill(&mut self) {
@@ -93,6 +93,17 @@ impl Drop for Board {
 
 pub fn open(path: &Path) -> serialport::Result<TTYPort> {
     serialport::new(path.to_string_lossy(), 115_200).timeout(Duration::from_millis(20)).open_native()
+}
+
+/// Opens the port. Tries for a while: a process that another test just starts holds a copy of
+/// a port that was closed, with its lock, from its fork to its exec.
+pub fn open_patiently(path: &Path) -> Host<TTYPort> {
+    let mut port = None;
+    wait_for("the port", || {
+        port = open(path).ok();
+        port.is_some()
+    });
+    Host { port: port.unwrap(), link: Link::default(), lines: Vec::new() }
 }
 
 pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
@@ -176,6 +187,39 @@ impl Write for CutPort<'_> {
         self.left -= put;
         self.written += put;
         Ok(put)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.port.flush()
+    }
+}
+
+/// A port that changes a byte now and then on its way to the board.
+pub struct LossyPort {
+    pub port: TTYPort,
+    pub every: usize,
+    pub passed: usize,
+    pub damaged: u32,
+}
+
+impl Read for LossyPort {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.port.read(buffer)
+    }
+}
+
+impl Write for LossyPort {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut bytes = bytes.to_vec();
+        for byte in &mut bytes {
+            self.passed += 1;
+            if self.passed.is_multiple_of(self.every) {
+                self.damaged += 1;
+                *byte ^= 0x5A;
+            }
+        }
+        self.port.write_all(&bytes)?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
