@@ -33,46 +33,42 @@ fn bytes_of_a_flash() -> usize {
     host.port.written
 }
 
-/// RUN, COMMIT and the last piece are at the end; RESET, HELLO and BEGIN at the start.
-fn cuts(total: usize) -> Vec<usize> {
-    vec![
-        0,
-        3,
-        8,
-        10,
-        20,
-        40,
-        58,
-        60,
-        700,
-        total / 3,
-        total / 2,
-        total - 30,
-        total - 16,
-        total - 12,
-        total - 8,
-        total - 3,
-    ]
+/// Where and how many µs later to cut. RESET, BL_HELLO and BL_BEGIN are at the start, BL_COMMIT
+/// and BL_RUN at the end; both are 7 bytes long.
+fn cuts(total: usize) -> Vec<(usize, u64)> {
+    let mut cuts: Vec<(usize, u64)> =
+        [0, 3, 8, 15, 20, 40, 58, 60, 700, total / 3, total / 2, total - 30, total - 16, total - 3]
+            .map(|at| (at, 0))
+            .to_vec();
+    cuts.extend([0, 50, 100, 200, 300, 500, 800, 1300, 2000, 5000].map(|late| (total - 7, late)));
+    cuts
 }
 
 #[test]
 fn the_board_is_killed_while_it_is_flashed() {
     let total = bytes_of_a_flash();
     let mut seen = std::collections::BTreeSet::new();
-    for cut in cuts(total) {
+    for (cut, late) in cuts(total) {
         let dir = tempfile::tempdir().unwrap();
         let mut board = Board::start(dir.path(), &[]);
         board.open().flash(image(OLD)).unwrap();
         let port = board.open().port;
-        let kill = || board.kill();
+        let kill = || {
+            std::thread::sleep(Duration::from_micros(late));
+            board.kill();
+        };
         let port = CutPort { port, left: cut, at_cut: Some(Box::new(kill)), written: 0 };
         let mut host = Host { port, link: Link::default(), lines: vec![] };
-        assert!(matches!(host.flash(image(NEW)), Err(DriveError::Port(_))), "cut at {cut}");
+        assert!(matches!(host.flash(image(NEW)), Err(DriveError::Port(_))), "cut at {cut}, {late} µs");
         drop(host);
         let again = Board::start(dir.path(), &[]);
         assert!(!dir.path().join("staged.bin").exists());
         let mut host = again.open();
-        seen.insert(consistent(&again, &mut host));
+        let artifact = consistent(&again, &mut host);
+        if cut == total - 7 {
+            eprintln!("killed {late} µs after BL_COMMIT: {artifact}");
+        }
+        seen.insert(artifact);
         // And it can be flashed, as if nothing had been.
         host.flash(image(NEW)).unwrap();
         assert_eq!(consistent(&again, &mut host), NEW);

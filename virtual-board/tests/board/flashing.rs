@@ -100,6 +100,10 @@ fn bad_requests_are_named_and_change_nothing() {
     ask(Request::Data { offset: 0, data: vec![1; 6] }).unwrap();
     ask(Request::Data { offset: 0, data: vec![1; 6] }).unwrap(); // a repetition is no error
     assert_eq!(refused(ask(Request::Commit)), NakCode::BadDigest);
+    // Complete, but not what was announced.
+    ask(Request::Begin { size: 2, sha256: Sha256::digest([1, 2]).into() }).unwrap();
+    ask(Request::Data { offset: 0, data: vec![1, 3] }).unwrap();
+    assert_eq!(refused(ask(Request::Commit)), NakCode::BadDigest);
     ask(Request::Run).unwrap();
     assert_eq!(host.hello().artifact, "sha256:one");
 }

@@ -168,6 +168,16 @@ pub struct CutPort<'a> {
     pub written: usize,
 }
 
+impl CutPort<'_> {
+    fn cut(&mut self) -> io::Result<()> {
+        self.port.flush()?;
+        if let Some(cut) = self.at_cut.take() {
+            cut();
+        }
+        Ok(())
+    }
+}
+
 impl Read for CutPort<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.port.read(buffer)
@@ -177,15 +187,15 @@ impl Read for CutPort<'_> {
 impl Write for CutPort<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.left == 0 {
-            if let Some(cut) = self.at_cut.take() {
-                self.port.flush()?;
-                cut();
-            }
+            self.cut()?;
             return Err(io::Error::other("cut"));
         }
         let put = self.port.write(&bytes[..bytes.len().min(self.left)])?;
         self.left -= put;
         self.written += put;
+        if self.left == 0 {
+            self.cut()?; // at once: what was asked is just being done
+        }
         Ok(put)
     }
 
