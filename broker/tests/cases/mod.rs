@@ -1,1 +1,9 @@
 mod access;
+mod durable;
+mod fuzz;
+mod health;
+mod mosquitto;
+mod retained;
+mod robust;
+mod sessions;
+mod version5;
