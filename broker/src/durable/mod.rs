@@ -147,7 +147,9 @@ impl Durable {
             .name("durable".into())
             .spawn(move || write(log, &receiver, &shared))
             .map_err(fail)?;
-        Ok(Self { filters, limits, metrics, state, ops: Some(sender), writer: Some(writer) })
+        let store = Self { filters, limits, metrics, state, ops: Some(sender), writer: Some(writer) };
+        store.expire();
+        Ok(store)
     }
 
     /// Whether messages on `topic` are kept here.

@@ -76,5 +76,5 @@ async fn refusals_are_told_as_mosquitto_users_know_them() {
     let subscribe = ["-V", "mqttv5", "-t", "#", "-W", "3"];
     let denied = output(tool("mosquitto_sub", &broker, "viewer", &subscribe)).await;
     let told = String::from_utf8_lossy(&denied.stderr).into_owned();
-    assert!(told.to_lowercase().contains("not authorized"), "{denied:?}");
+    assert!(told.contains("denied"), "{denied:?}");
 }
