@@ -7,12 +7,14 @@ use contract::artifact::{ModelMeta, Sample, file};
 use contract::ids::ArtifactId;
 use sha2::{Digest, Sha256};
 
+use crate::report::count;
+
 /// A finished artifact.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Artifact {
     /// `sha256:` and the hex digest of `tar`.
     pub id: ArtifactId,
-    /// The files, as arch and contract name them.
+    /// The files that `contract::artifact::file` names.
     pub tar: Vec<u8>,
     /// What `meta.json` holds.
     pub meta: ModelMeta,
@@ -72,8 +74,4 @@ pub fn build(contents: Contents<'_>) -> Result<Artifact, std::io::Error> {
     let tar = builder.into_inner()?;
     let id = ArtifactId::from_digest(&Sha256::digest(&tar).into());
     Ok(Artifact { id, tar, meta })
-}
-
-fn count(len: usize) -> u32 {
-    u32::try_from(len).unwrap_or(u32::MAX)
 }

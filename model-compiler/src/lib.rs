@@ -1,19 +1,33 @@
 //! ONNX and TFLite models to static, heap-free int8 C.
 //!
 //! # Layout
-//! Bytes go one way through the modules: [`import`] reads a model file into the
-//! float representation [`ir`]; [`float`](mod@float) runs it for calibration;
-//! `quantize` turns it into the int8 representation; [`artifact`] packs what was
-//! made. [`compile()`] does all of it.
+//! Bytes go one way through the modules:
+//! 1. [`import`] reads a model file into the float representation [`ir`].
+//! 2. [`float`](mod@float) runs that, for calibration and for the float accuracy.
+//! 3. [`mod@quantize`] turns it into the int8 representation [`qir`], in which every rounding is decided.
+//! 4. [`reference`](mod@reference) executes the int8 representation bit for bit; [`mod@evaluate`] measures it.
+//! 5. [`mod@plan`] gives every activation a place in one arena; [`codegen`] writes C99.
+//! 6. [`estimate`](mod@estimate) says what boards it fits; [`artifact`] packs sources, golden vectors and samples.
+//!
+//! [`compile()`] does all of it. [`dataset`] reads the labelled data that it needs,
+//! [`fixed`] holds the integer arithmetic that the interpreter and the C share.
 //!
 //! The crate opens no files and starts nothing: bytes in, bytes out.
 
 pub mod artifact;
+pub mod codegen;
 pub mod compile;
 pub mod dataset;
 pub mod estimate;
+pub mod evaluate;
+pub mod fixed;
 pub mod float;
 pub mod import;
 pub mod ir;
+pub mod plan;
+pub mod qir;
+pub mod quantize;
+pub mod reference;
+mod report;
 
 pub use compile::{CompileError, CompileOptions, Compiled, Progress, Step, compile};

@@ -1,7 +1,19 @@
 //! Model files to the intermediate representation: limits and errors here, one
 //! module per format.
 
+mod attributes;
+mod constant;
+mod fold;
+pub mod onnx;
+mod onnx_conv;
+mod onnx_linear;
+mod onnx_shape;
+mod value;
+mod wire_scan;
+
 use thiserror::Error;
+
+pub use self::onnx::import as onnx;
 
 /// Bounds on what an importer accepts, so that no file can exhaust the machine.
 #[derive(Debug, Clone, Copy)]
@@ -22,10 +34,11 @@ impl Default for ImportLimits {
     }
 }
 
-/// Operators that The ONNX importer knows, as error messages list them.
+/// Operators that [`onnx::import`] knows, as error messages list them.
 pub const SUPPORTED_ONNX: &str = "Add, AveragePool, BatchNormalization, Clip, Constant, Conv, \
 DequantizeLinear (constants), Div, Dropout, Flatten, Gemm, GlobalAveragePool, GlobalMaxPool, Identity, MatMul, \
-MaxPool, Mul, Pad (zeros), ReduceMean (height and width), Relu, Reshape, Softmax, Squeeze, Sub, Transpose, Unsqueeze";
+MaxPool, Mul, ReduceMean (height and width), Relu, Reshape, Softmax, Squeeze, Sub, Transpose, Unsqueeze; on \
+constants also Cast, Concat, Gather, Shape";
 
 /// Why a model file cannot be imported.
 #[derive(Debug, Error, PartialEq)]
@@ -84,4 +97,57 @@ pub(crate) fn shown(name: &str) -> String {
         text.push('…');
     }
     text
+}
+
+/// What went wrong inside a node's handler, before the node's name is added.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The file contradicts itself or the format.
+    Bad(String),
+    /// The file is right and the compiler cannot do it.
+    Unsupported { reason: String, supported: String },
+    /// A limit was passed.
+    Limit(ImportError),
+}
+
+impl Fault {
+    pub fn unsupported(reason: impl Into<String>, supported: impl Into<String>) -> Self {
+        Self::Unsupported { reason: reason.into(), supported: supported.into() }
+    }
+
+    /// The error for the node of this name and operator.
+    pub fn at(self, node: &str, op: &str) -> ImportError {
+        let (node, op) = (shown(node), shown(op));
+        match self {
+            Self::Bad(reason) => ImportError::Node { node, op, reason },
+            Self::Unsupported { reason, supported } => ImportError::Unsupported { node, op, reason, supported },
+            Self::Limit(error) => error,
+        }
+    }
+}
+
+/// What is left of a limit.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    used: u64,
+    limit: u64,
+}
+
+impl Budget {
+    pub fn new(limit: u64) -> Self {
+        Self { used: 0, limit }
+    }
+
+    /// Uses up a part, or says that there is too little left.
+    pub fn take(&mut self, amount: usize, what: &str) -> Result<(), Fault> {
+        self.used = self.used.saturating_add(amount as u64);
+        if self.used > self.limit {
+            return Err(Fault::Limit(ImportError::Limit {
+                what: what.to_owned(),
+                found: self.used,
+                limit: self.limit,
+            }));
+        }
+        Ok(())
+    }
 }

@@ -1,0 +1,96 @@
+//! Exact simplifications of a fresh graph: affine layers join the layer before
+//! them, activations become bounds of the operator before them.
+
+use crate::ir::{Graph, Node, Op, TensorId};
+
+/// Applies all of them and drops the nodes that became superfluous.
+pub(super) fn fold(graph: &mut Graph) {
+    let mut kept: Vec<Node> = Vec::with_capacity(graph.nodes.len());
+    let readers = readers(graph);
+    for node in std::mem::take(&mut graph.nodes) {
+        if let Some(input) = node.inputs.first().copied()
+            && readers[input] == 1
+            && joined(&mut kept, input, &node, &readers)
+        {
+            continue;
+        }
+        kept.push(node);
+    }
+    graph.nodes = kept;
+}
+
+/// Number of readers of each tensor; the caller of the graph reads its output.
+fn readers(graph: &Graph) -> Vec<usize> {
+    let mut readers = vec![0; graph.tensors.len()];
+    for input in graph.nodes.iter().flat_map(|node| &node.inputs) {
+        readers[*input] += 1;
+    }
+    readers[graph.output] += 1;
+    readers
+}
+
+/// Joins `node` with the maker of its only operand, if that is exact.
+fn joined(kept: &mut [Node], input: TensorId, node: &Node, readers: &[usize]) -> bool {
+    let Some(at) = kept.iter().rposition(|maker| maker.output == input) else {
+        return false;
+    };
+    let done = match &node.op {
+        Op::DepthwiseConv2d { window, multiplier: 1, weights, bias, clamp }
+            if window.taps() == 1
+                && (window.stride_h, window.stride_w) == (1, 1)
+                && (window.out_h, window.out_w) == (window.in_h, window.in_w) =>
+        {
+            let done = scaled(&mut kept[at].op, weights, bias);
+            if done && let Some(fused) = kept[at].op.clamp_mut() {
+                *fused = *clamp;
+            }
+            done
+        }
+        Op::Clamp { clamp } => {
+            // max(clamp(x)) = clamp(max(x)): bounds pass through a max pool.
+            let mut target = at;
+            while let Op::MaxPool { .. } = kept[target].op {
+                let from = kept[target].inputs[0];
+                match kept.iter().rposition(|maker| maker.output == from) {
+                    Some(before) if readers[from] == 1 => target = before,
+                    _ => break,
+                }
+            }
+            match kept[target].op.clamp_mut() {
+                Some(fused) => {
+                    *fused = fused.then(clamp);
+                    true
+                }
+                None => false,
+            }
+        }
+        _ => false,
+    };
+    if done {
+        kept[at].output = node.output;
+    }
+    done
+}
+
+/// Multiplies the channels of a linear operator and adds to them; false if it is not linear.
+fn scaled(op: &mut Op, mul: &[f32], add: &[f32]) -> bool {
+    let (weights, bias, clamp, channel_last) = match op {
+        Op::Conv2d { weights, bias, clamp, .. } | Op::Dense { weights, bias, clamp, .. } => {
+            (weights, bias, clamp, false)
+        }
+        Op::DepthwiseConv2d { weights, bias, clamp, .. } => (weights, bias, clamp, true),
+        _ => return false,
+    };
+    let channels = bias.len();
+    if *clamp != crate::ir::Clamp::NONE || channels != mul.len() {
+        return false;
+    }
+    let per_channel = weights.len() / channels;
+    for (index, weight) in weights.iter_mut().enumerate() {
+        *weight *= if channel_last { mul[index % channels] } else { mul[index / per_channel] };
+    }
+    for ((bias, mul), add) in bias.iter_mut().zip(mul).zip(add) {
+        *bias = *bias * mul + add;
+    }
+    true
+}

@@ -1,0 +1,271 @@
+//! The int8 representation that is executed: by the reference interpreter and by
+//! the generated C, bit for bit alike.
+//!
+//! Real values are `scale * (q - zero_point)`. Every rounding decision is taken
+//! before: multipliers, bounds and integer biases stand in the operators.
+
+use crate::fixed::Multiplier;
+use crate::ir::{TensorId, Window};
+
+/// A quantized network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuantGraph {
+    /// Name as the model file gives it.
+    pub name: String,
+    /// All activations, int8.
+    pub tensors: Vec<QTensor>,
+    /// Operators in execution order.
+    pub nodes: Vec<QNode>,
+    /// What the caller fills.
+    pub input: TensorId,
+    /// What the caller reads.
+    pub output: TensorId,
+    /// Shape of the input as the model file declares it, batch 1.
+    pub input_shape: Vec<usize>,
+    /// Shape of the output as the model file declares it, batch 1.
+    pub output_shape: Vec<usize>,
+}
+
+/// One int8 activation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QTensor {
+    /// Name from the model file.
+    pub name: String,
+    /// Shape in storage order, batch 1 included.
+    pub shape: Vec<usize>,
+    /// Real value of one step.
+    pub scale: f32,
+    /// The int8 value that stands for zero.
+    pub zero_point: i32,
+}
+
+impl QTensor {
+    /// Number of elements, which is its size in bytes.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// True for a tensor without elements; no importer makes one.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The nearest int8 value.
+    #[inline]
+    pub fn quantize(&self, real: f32) -> i8 {
+        let steps = (f64::from(real) / f64::from(self.scale)).round();
+        // `as` saturates and maps NaN to 0.
+        (steps + f64::from(self.zero_point)).clamp(-128.0, 127.0) as i8
+    }
+
+    /// The real value.
+    #[inline]
+    pub fn dequantize(&self, q: i8) -> f32 {
+        self.scale * (i32::from(q) - self.zero_point) as f32
+    }
+}
+
+/// One int8 operator with its operands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QNode {
+    /// Name from the model file.
+    pub name: String,
+    /// Activations that it reads.
+    pub inputs: Vec<TensorId>,
+    /// The activation that it writes.
+    pub output: TensorId,
+    /// What it computes.
+    pub op: QOp,
+}
+
+/// Bounds of an output in the quantized domain (fused activation).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Lowest value.
+    pub low: i8,
+    /// Highest value.
+    pub high: i8,
+}
+
+impl Bounds {
+    /// All of int8.
+    pub const FULL: Self = Self { low: i8::MIN, high: i8::MAX };
+
+    /// Saturates an accumulator.
+    #[inline]
+    pub fn saturate(self, value: i32) -> i8 {
+        // Within i8 after the clamp.
+        value.clamp(i32::from(self.low), i32::from(self.high)) as i8
+    }
+}
+
+/// Constants of a convolution or dense layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Linear {
+    /// Weights with zero point 0; layout as in the float operator.
+    pub weights: Vec<i8>,
+    /// One per output channel, at scale `input * weight`.
+    pub bias: Vec<i32>,
+    /// `input scale * weight scale / output scale`: one per output channel, or a single one.
+    pub requant: Vec<Multiplier>,
+    /// Bounds of the output.
+    pub bounds: Bounds,
+}
+
+impl Linear {
+    /// Bytes of constants in flash.
+    pub fn bytes(&self) -> usize {
+        // A multiplier is an i32 and an i8 shift.
+        self.weights.len() + 4 * self.bias.len() + 5 * self.requant.len()
+    }
+
+    /// The multiplier of an output channel.
+    #[inline]
+    pub fn multiplier(&self, channel: usize) -> Multiplier {
+        if self.requant.len() == 1 { self.requant[0] } else { self.requant[channel] }
+    }
+}
+
+/// What an int8 node computes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum QOp {
+    /// 2-D convolution, weights `[out_c, kernel_h, kernel_w, in_c]`.
+    Conv2d {
+        /// Geometry.
+        window: Window,
+        /// Output channels.
+        out_c: usize,
+        /// Constants.
+        linear: Linear,
+    },
+    /// Depthwise convolution, weights `[kernel_h, kernel_w, in_c * multiplier]`.
+    DepthwiseConv2d {
+        /// Geometry.
+        window: Window,
+        /// Output channels per input channel.
+        multiplier: usize,
+        /// Constants.
+        linear: Linear,
+    },
+    /// Fully connected layer, weights `[outputs, inputs]`.
+    Dense {
+        /// Length of the input.
+        inputs: usize,
+        /// Length of the output.
+        outputs: usize,
+        /// Constants.
+        linear: Linear,
+    },
+    /// Maximum over a window; input and output have one quantization.
+    MaxPool {
+        /// Geometry.
+        window: Window,
+        /// Bounds of the output.
+        bounds: Bounds,
+    },
+    /// Rounded mean over a window; input and output have one quantization.
+    AveragePool {
+        /// Geometry.
+        window: Window,
+        /// Bounds of the output.
+        bounds: Bounds,
+    },
+    /// Sum; operands are brought to a common scale with 20 more bits first.
+    Add {
+        /// Factors of the operands.
+        operands: [Multiplier; 2],
+        /// Factor of the sum.
+        sum: Multiplier,
+        /// Bounds of the output.
+        bounds: Bounds,
+    },
+    /// Softmax over the rows of `[rows, depth]`; output scale 1/256, zero point -128.
+    Softmax {
+        /// Number of independent rows.
+        rows: usize,
+        /// Length of a row.
+        depth: usize,
+        /// Input steps to Q5.26; its shift is a left shift.
+        multiplier: Multiplier,
+        /// Difference to the maximum below which the result is zero.
+        diff_min: i32,
+    },
+    /// Element by element to another quantization, with bounds.
+    Rescale {
+        /// Input scale by output scale.
+        multiplier: Multiplier,
+        /// Bounds of the output.
+        bounds: Bounds,
+    },
+    /// Permutation of at most four axes.
+    Transpose {
+        /// Shape of the input.
+        dims: Vec<usize>,
+        /// Output axis `k` is input axis `perm[k]`.
+        perm: Vec<usize>,
+    },
+}
+
+impl QOp {
+    /// Name for people, as reports show it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Conv2d { .. } => "conv2d",
+            Self::DepthwiseConv2d { .. } => "depthwise_conv2d",
+            Self::Dense { .. } => "dense",
+            Self::MaxPool { .. } => "max_pool",
+            Self::AveragePool { .. } => "average_pool",
+            Self::Add { .. } => "add",
+            Self::Softmax { .. } => "softmax",
+            Self::Rescale { .. } => "rescale",
+            Self::Transpose { .. } => "transpose",
+        }
+    }
+
+    /// Constants of convolutions and dense layers.
+    pub fn linear(&self) -> Option<&Linear> {
+        match self {
+            Self::Conv2d { linear, .. } | Self::DepthwiseConv2d { linear, .. } | Self::Dense { linear, .. } => {
+                Some(linear)
+            }
+            _ => None,
+        }
+    }
+
+    /// The window of operators that slide one over an image.
+    pub fn window(&self) -> Option<&Window> {
+        match self {
+            Self::Conv2d { window, .. }
+            | Self::DepthwiseConv2d { window, .. }
+            | Self::MaxPool { window, .. }
+            | Self::AveragePool { window, .. } => Some(window),
+            _ => None,
+        }
+    }
+
+    /// Bounds of the output, if the operator has any.
+    pub fn bounds(&self) -> Option<Bounds> {
+        match self {
+            Self::Conv2d { linear, .. } | Self::DepthwiseConv2d { linear, .. } | Self::Dense { linear, .. } => {
+                Some(linear.bounds)
+            }
+            Self::MaxPool { bounds, .. }
+            | Self::AveragePool { bounds, .. }
+            | Self::Add { bounds, .. }
+            | Self::Rescale { bounds, .. } => Some(*bounds),
+            Self::Softmax { .. } | Self::Transpose { .. } => None,
+        }
+    }
+
+    /// Multiply-accumulates of one run, padding counted like data.
+    pub fn macs(&self) -> u64 {
+        match self {
+            Self::Conv2d { window, out_c, .. } => (window.out_pixels() * out_c * window.taps() * window.in_c) as u64,
+            Self::DepthwiseConv2d { window, multiplier, .. } => {
+                (window.out_pixels() * window.in_c * multiplier * window.taps()) as u64
+            }
+            Self::Dense { inputs, outputs, .. } => (inputs * outputs) as u64,
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Post-training quantization: a float graph and calibration inputs to int8.
+//!
+//! Weights are symmetric int8 in `[-127, 127]`, one scale per output channel for
+//! convolutions and dense layers alike (a scale costs five bytes and saves
+//! accuracy). Activations are asymmetric int8 over the observed range with zero
+//! in it. Biases are int32 at `input scale * weight scale`.
+
+use thiserror::Error;
+
+use crate::fixed::{Multiplier, softmax_parameters};
+use crate::float;
+use crate::ir::{Clamp, Graph, Node, Op};
+use crate::qir::{Bounds, Linear, QNode, QOp, QTensor, QuantGraph};
+
+/// How ranges are chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QuantizeOptions {
+    /// Share of a tensor's observed values that its range must hold; 1.0 is plain min-max.
+    pub percentile: f64,
+}
+
+impl Default for QuantizeOptions {
+    fn default() -> Self {
+        Self { percentile: 1.0 }
+    }
+}
+
+/// Why a graph cannot be int8.
+#[derive(Debug, Error, PartialEq)]
+pub enum QuantizeError {
+    /// No calibration input.
+    #[error("no calibration inputs; quantization needs at least one example of the input")]
+    NoCalibration,
+    /// A calibration input with the wrong number of values.
+    #[error("a calibration input has {found} values, the model takes {expected}")]
+    InputLength {
+        /// Values of the example.
+        found: usize,
+        /// Values that the model takes.
+        expected: usize,
+    },
+    /// The float model gave infinity or NaN.
+    #[error("layer `{layer}` gives values that are not finite on the calibration data")]
+    NotFinite {
+        /// The layer.
+        layer: String,
+    },
+    /// 32-bit sums could overflow.
+    #[error("layer `{layer}`: sums of {terms} products can overflow 32 bits; make the layer smaller")]
+    Overflow {
+        /// The layer.
+        layer: String,
+        /// Products of one sum.
+        terms: usize,
+    },
+    /// Something that int8 kernels cannot do.
+    #[error("layer `{layer}`: {reason}")]
+    Layer {
+        /// The layer.
+        layer: String,
+        /// What is not possible.
+        reason: String,
+    },
+}
+
+/// Smallest scale of an activation; keeps multipliers and the softmax in range.
+const MIN_SCALE: f32 = 1e-6;
+
+/// Most values of a tensor that are kept for percentiles.
+const KEPT_VALUES: usize = 1 << 16;
+
+/// Observed values of one tensor.
+#[derive(Debug, Clone, Default)]
+struct Range {
+    low: f32,
+    high: f32,
+    kept: Vec<f32>,
+}
+
+impl Range {
+    fn observe(&mut self, values: &[f32], keep: usize) {
+        for value in values {
+            self.low = self.low.min(*value);
+            self.high = self.high.max(*value);
+        }
+        if keep > 0 {
+            let stride = values.len().div_ceil(keep).max(1);
+            self.kept.extend(values.iter().step_by(stride));
+        }
+    }
+
+    /// The range to represent; always holds zero.
+    fn chosen(&mut self, percentile: f64) -> (f32, f32) {
+        if percentile >= 1.0 || self.kept.is_empty() {
+            return (self.low, self.high);
+        }
+        self.kept.sort_unstable_by(f32::total_cmp);
+        let last = self.kept.len() - 1;
+        let at = |share: f64| self.kept[((last as f64) * share).round() as usize];
+        (at(1.0 - percentile).min(0.0), at(percentile).max(0.0))
+    }
+}
+
+/// Quantizes a graph with the ranges that `calibration` (scaled model inputs) shows.
+///
+/// Tensor indices stay those of the float graph.
+///
+/// # Errors
+/// [`QuantizeError`] names the layer.
+pub fn quantize(
+    graph: &Graph,
+    calibration: &[Vec<f32>],
+    options: &QuantizeOptions,
+) -> Result<QuantGraph, QuantizeError> {
+    let ranges = observe(graph, calibration, options)?;
+    let tensors = tensors(graph, &ranges);
+    let nodes = graph
+        .nodes
+        .iter()
+        .map(|node| {
+            Ok(QNode {
+                name: node.name.clone(),
+                inputs: node.inputs.clone(),
+                output: node.output,
+                op: quantized(node, &tensors)?,
+            })
+        })
+        .collect::<Result<_, QuantizeError>>()?;
+    Ok(QuantGraph {
+        name: graph.name.clone(),
+        tensors,
+        nodes,
+        input: graph.input,
+        output: graph.output,
+        input_shape: graph.input_shape.clone(),
+        output_shape: graph.output_shape.clone(),
+    })
+}
+
+fn observe(
+    graph: &Graph,
+    calibration: &[Vec<f32>],
+    options: &QuantizeOptions,
+) -> Result<Vec<(f32, f32)>, QuantizeError> {
+    if calibration.is_empty() {
+        return Err(QuantizeError::NoCalibration);
+    }
+    let expected = graph.tensors[graph.input].len();
+    let keep = if options.percentile < 1.0 { (KEPT_VALUES / calibration.len()).max(1) } else { 0 };
+    let mut ranges = vec![Range::default(); graph.tensors.len()];
+    for input in calibration {
+        if input.len() != expected {
+            return Err(QuantizeError::InputLength { found: input.len(), expected });
+        }
+        let values = float::run_all(graph, input);
+        for (range, values) in ranges.iter_mut().zip(&values) {
+            range.observe(values, keep);
+        }
+        for node in &graph.nodes {
+            if values[node.output].iter().any(|value| !value.is_finite()) {
+                return Err(QuantizeError::NotFinite { layer: node.name.clone() });
+            }
+        }
+    }
+    Ok(ranges.iter_mut().map(|range| range.chosen(options.percentile)).collect())
+}
+
+/// Scale and zero point of every tensor.
+fn tensors(graph: &Graph, ranges: &[(f32, f32)]) -> Vec<QTensor> {
+    let mut tensors: Vec<QTensor> = graph
+        .tensors
+        .iter()
+        .zip(ranges)
+        .map(|(tensor, (low, high))| {
+            let (scale, zero_point) = parameters(*low, *high);
+            QTensor { name: tensor.name.clone(), shape: tensor.shape.clone(), scale, zero_point }
+        })
+        .collect();
+    for node in &graph.nodes {
+        match node.op {
+            Op::MaxPool { .. } | Op::AveragePool { .. } | Op::Transpose { .. } => {
+                let from = &tensors[node.inputs[0]];
+                let (scale, zero_point) = (from.scale, from.zero_point);
+                tensors[node.output].scale = scale;
+                tensors[node.output].zero_point = zero_point;
+            }
+            Op::Softmax { .. } => {
+                tensors[node.output].scale = 1.0 / 256.0;
+                tensors[node.output].zero_point = -128;
+            }
+            _ => {}
+        }
+    }
+    tensors
+}
+
+/// Scale and zero point for a range that holds zero.
+fn parameters(low: f32, high: f32) -> (f32, i32) {
+    let (low, high) = (low.min(0.0), high.max(0.0));
+    if high <= low {
+        return (1.0, 0);
+    }
+    // In two steps: the difference of huge bounds overflows f32.
+    let scale = (((f64::from(high) - f64::from(low)) / 255.0) as f32).max(MIN_SCALE);
+    let zero = (-128.0 - f64::from(low) / f64::from(scale)).round();
+    (scale, zero.clamp(-128.0, 127.0) as i32)
+}
+
+fn bounds(clamp: &Clamp, to: &QTensor) -> Bounds {
+    Bounds {
+        low: if clamp.low == f32::NEG_INFINITY { i8::MIN } else { to.quantize(clamp.low) },
+        high: if clamp.high == f32::INFINITY { i8::MAX } else { to.quantize(clamp.high) },
+    }
+}
+
+fn quantized(node: &Node, tensors: &[QTensor]) -> Result<QOp, QuantizeError> {
+    let from = &tensors[node.inputs[0]];
+    let to = &tensors[node.output];
+    let layer = |reason: String| QuantizeError::Layer { layer: node.name.clone(), reason };
+    Ok(match &node.op {
+        Op::Conv2d { window, out_c, weights, bias, clamp } => QOp::Conv2d {
+            window: *window,
+            out_c: *out_c,
+            linear: linear(node, weights, bias, false, bounds(clamp, to), from, to)?,
+        },
+        Op::DepthwiseConv2d { window, multiplier, weights, bias, clamp } => QOp::DepthwiseConv2d {
+            window: *window,
+            multiplier: *multiplier,
+            linear: linear(node, weights, bias, true, bounds(clamp, to), from, to)?,
+        },
+        Op::Dense { inputs, outputs, weights, bias, clamp } => QOp::Dense {
+            inputs: *inputs,
+            outputs: *outputs,
+            linear: linear(node, weights, bias, false, bounds(clamp, to), from, to)?,
+        },
+        Op::MaxPool { window } => QOp::MaxPool { window: *window, bounds: Bounds::FULL },
+        Op::AveragePool { window } => {
+            if window.taps() > 1 << 23 {
+                return Err(QuantizeError::Overflow { layer: node.name.clone(), terms: window.taps() });
+            }
+            QOp::AveragePool { window: *window, bounds: Bounds::FULL }
+        }
+        Op::Add { clamp } => add(&tensors[node.inputs[1]], from, to, clamp),
+        Op::Softmax { rows, depth } => {
+            if *depth >= 512 {
+                // From 512 on the sum of exponentials can leave the 32-bit shifts of the specification.
+                return Err(layer(format!("a softmax over {depth} values, at most 511 are possible")));
+            }
+            let (multiplier, diff_min) = softmax_parameters(from.scale, 1.0);
+            QOp::Softmax { rows: *rows, depth: *depth, multiplier, diff_min }
+        }
+        Op::Clamp { clamp } => QOp::Rescale {
+            multiplier: Multiplier::of(f64::from(from.scale) / f64::from(to.scale)),
+            bounds: bounds(clamp, to),
+        },
+        Op::Transpose { dims, perm } => {
+            let (dims, perm) = merged_axes(dims, perm);
+            if dims.len() > 4 {
+                return Err(layer(format!("a transposition of {} axes, at most 4 are possible", dims.len())));
+            }
+            QOp::Transpose { dims, perm }
+        }
+    })
+}
+
+fn add(other: &QTensor, from: &QTensor, to: &QTensor, clamp: &Clamp) -> QOp {
+    let twice_max = 2.0 * f64::from(from.scale.max(other.scale));
+    QOp::Add {
+        operands: [
+            Multiplier::of(f64::from(from.scale) / twice_max),
+            Multiplier::of(f64::from(other.scale) / twice_max),
+        ],
+        sum: Multiplier::of(twice_max / (f64::from(1 << 20) * f64::from(to.scale))),
+        bounds: bounds(clamp, to),
+    }
+}
+
+/// Quantizes weights and bias. The output channel is the last axis of the
+/// weights (`channel_last`) or the first.
+fn linear(
+    node: &Node,
+    weights: &[f32],
+    bias: &[f32],
+    channel_last: bool,
+    bounds: Bounds,
+    from: &QTensor,
+    to: &QTensor,
+) -> Result<Linear, QuantizeError> {
+    let channels = bias.len();
+    let terms = weights.len() / channels;
+    let channel_of = |index: usize| {
+        if channel_last { index % channels } else { index / terms }
+    };
+    let mut largest = vec![0.0_f32; channels];
+    for (index, weight) in weights.iter().enumerate() {
+        let largest = &mut largest[channel_of(index)];
+        *largest = largest.max(weight.abs());
+    }
+    let input_scale = f64::from(from.scale);
+    let scales: Vec<f64> = largest
+        .iter()
+        .zip(bias)
+        .map(|(largest, bias)| {
+            // The second term keeps the bias of a channel with tiny weights in 30 bits.
+            let scale = (f64::from(*largest) / 127.0).max(f64::from(bias.abs()) / (input_scale * f64::from(1 << 30)));
+            if scale > 0.0 { scale } else { 1.0 }
+        })
+        .collect();
+    let quantized: Vec<i8> = weights
+        .iter()
+        .enumerate()
+        .map(|(index, weight)| {
+            let steps = (f64::from(*weight) / scales[channel_of(index)]).round();
+            steps.clamp(-127.0, 127.0) as i8
+        })
+        .collect();
+    let bias: Vec<i32> = bias
+        .iter()
+        .zip(&scales)
+        .map(|(bias, scale)| (f64::from(*bias) / (input_scale * scale)).round() as i32)
+        .collect();
+    let mut sums: Vec<i64> = bias.iter().map(|bias| i64::from(*bias).abs()).collect();
+    for (index, weight) in quantized.iter().enumerate() {
+        sums[channel_of(index)] += 255 * i64::from(*weight).abs();
+    }
+    if sums.iter().any(|sum| *sum > i64::from(i32::MAX)) {
+        return Err(QuantizeError::Overflow { layer: node.name.clone(), terms });
+    }
+    let requant = scales.iter().map(|scale| Multiplier::of(input_scale * scale / f64::from(to.scale))).collect();
+    Ok(Linear { weights: quantized, bias, requant, bounds })
+}
+
+/// The same transposition with axes of size 1 dropped and inseparable ones merged.
+fn merged_axes(dims: &[usize], perm: &[usize]) -> (Vec<usize>, Vec<usize>) {
+    let moving: Vec<usize> = perm.iter().copied().filter(|axis| dims[*axis] > 1).collect();
+    // Runs of axes that follow each other in the output and in the input.
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for axis in moving {
+        match runs.last_mut() {
+            Some((_, last)) if (*last + 1..axis).all(|between| dims[between] == 1) && axis > *last => {
+                *last = axis;
+            }
+            _ => runs.push((axis, axis)),
+        }
+    }
+    let mut sorted = runs.clone();
+    sorted.sort_unstable();
+    let merged = sorted.iter().map(|(first, last)| dims[*first..=*last].iter().product()).collect();
+    let perm = runs.iter().filter_map(|run| sorted.iter().position(|other| other == run)).collect();
+    (merged, perm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::transposed;
+
+    #[test]
+    fn ranges_hold_zero_and_use_all_steps() {
+        assert_eq!(parameters(0.0, 255.0), (1.0, -128));
+        assert_eq!(parameters(-255.0, -1.0), (1.0, 127));
+        assert_eq!(parameters(0.0, 0.0), (1.0, 0));
+        let (scale, zero_point) = parameters(f32::MIN, f32::MAX);
+        assert!(scale.is_finite() && (-1..=0).contains(&zero_point));
+    }
+
+    #[test]
+    fn merging_axes_keeps_the_transposition() {
+        let cases: [(&[usize], &[usize]); 4] = [
+            (&[1, 2, 3, 4], &[0, 2, 3, 1]),
+            (&[2, 1, 3, 1, 4], &[4, 3, 0, 1, 2]),
+            (&[1, 5, 1], &[2, 1, 0]),
+            (&[2, 3, 4, 5], &[3, 2, 1, 0]),
+        ];
+        for (dims, perm) in cases {
+            let (merged, order) = merged_axes(dims, perm);
+            assert_eq!(transposed(&merged, &order), transposed(dims, perm), "{dims:?} {perm:?}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The reference interpreter: executes a [`QuantGraph`] with exactly the integer
+//! arithmetic of the generated C. Golden vectors and int8 accuracy come from here.
+
+use crate::fixed::{Multiplier, doubling_high_mul, exp_on_negative_values, reciprocal, rounding_divide_by_pot};
+use crate::ir::{Window, transposed};
+use crate::qir::{Bounds, Linear, QNode, QOp, QTensor, QuantGraph};
+
+/// Runs the network; `None` if `input` has the wrong length.
+pub fn run(graph: &QuantGraph, input: &[i8]) -> Option<Vec<i8>> {
+    if input.len() != graph.tensors[graph.input].len() {
+        return None;
+    }
+    Some(std::mem::take(&mut run_all(graph, input)[graph.output]))
+}
+
+/// Runs the network and returns every activation, indexed like [`QuantGraph::tensors`].
+///
+/// `input` must have the length of the input, which [`run`] checks.
+pub fn run_all(graph: &QuantGraph, input: &[i8]) -> Vec<Vec<i8>> {
+    let mut values: Vec<Vec<i8>> = vec![Vec::new(); graph.tensors.len()];
+    values[graph.input] = input.to_vec();
+    for node in &graph.nodes {
+        let mut out = vec![0; graph.tensors[node.output].len()];
+        step(graph, node, &values, &mut out);
+        values[node.output] = out;
+    }
+    values
+}
+
+fn step(graph: &QuantGraph, node: &QNode, values: &[Vec<i8>], out: &mut [i8]) {
+    let x = values[node.inputs[0]].as_slice();
+    let from = &graph.tensors[node.inputs[0]];
+    let to = &graph.tensors[node.output];
+    match &node.op {
+        QOp::Conv2d { window, out_c, linear } => conv2d(window, *out_c, linear, (from, x), (to, out)),
+        QOp::DepthwiseConv2d { window, multiplier, linear } => {
+            depthwise(window, *multiplier, linear, (from, x), (to, out))
+        }
+        QOp::Dense { inputs, linear, .. } => {
+            for (channel, (out, row)) in out.iter_mut().zip(linear.weights.chunks_exact(*inputs)).enumerate() {
+                let sum = linear.bias[channel].wrapping_add(dot(row, x, from.zero_point));
+                *out = finish(linear, channel, sum, to);
+            }
+        }
+        QOp::MaxPool { window, bounds } => {
+            pool(window, x, out, |seen| bounds.saturate(seen.max().unwrap_or(i32::from(i8::MIN))))
+        }
+        QOp::AveragePool { window, bounds } => pool(window, x, out, |seen| {
+            let (sum, count) = seen.fold((0, 0), |(sum, count), v| (sum + v, count + 1));
+            bounds.saturate(rounded_mean(sum, count.max(1)))
+        }),
+        QOp::Add { operands, sum, bounds } => {
+            let other = &graph.tensors[node.inputs[1]];
+            let y = &values[node.inputs[1]];
+            for ((out, a), b) in out.iter_mut().zip(x).zip(y) {
+                let a = operands[0].apply((i32::from(*a) - from.zero_point) << 20);
+                let b = operands[1].apply((i32::from(*b) - other.zero_point) << 20);
+                *out = bounds.saturate(sum.apply(a.wrapping_add(b)).wrapping_add(to.zero_point));
+            }
+        }
+        QOp::Softmax { depth, multiplier, diff_min, .. } => {
+            for (out, row) in out.chunks_exact_mut(*depth).zip(x.chunks_exact(*depth)) {
+                softmax(*multiplier, *diff_min, row, out);
+            }
+        }
+        QOp::Rescale { multiplier, bounds } => {
+            for (out, v) in out.iter_mut().zip(x) {
+                let steps = multiplier.apply(i32::from(*v) - from.zero_point);
+                *out = bounds.saturate(steps.wrapping_add(to.zero_point));
+            }
+        }
+        QOp::Transpose { dims, perm } => {
+            for (out, source) in out.iter_mut().zip(transposed(dims, perm)) {
+                *out = x[source];
+            }
+        }
+    }
+}
+
+#[inline]
+fn dot(weights: &[i8], x: &[i8], zero_point: i32) -> i32 {
+    weights.iter().zip(x).fold(0_i32, |sum, (w, x)| sum.wrapping_add(i32::from(*w) * (i32::from(*x) - zero_point)))
+}
+
+#[inline]
+fn finish(linear: &Linear, channel: usize, sum: i32, to: &QTensor) -> i8 {
+    let steps = linear.multiplier(channel).apply(sum);
+    linear.bounds.saturate(steps.wrapping_add(to.zero_point))
+}
+
+fn conv2d(w: &Window, out_c: usize, linear: &Linear, (from, x): (&QTensor, &[i8]), (to, out): (&QTensor, &mut [i8])) {
+    let mut sums = vec![0_i32; out_c];
+    for oy in 0..w.out_h {
+        for ox in 0..w.out_w {
+            sums.copy_from_slice(&linear.bias);
+            for ky in 0..w.kernel_h {
+                let Some(iy) = w.row(oy, ky) else { continue };
+                for kx in 0..w.kernel_w {
+                    let Some(ix) = w.column(ox, kx) else { continue };
+                    let pixel = &x[(iy * w.in_w + ix) * w.in_c..][..w.in_c];
+                    for (oc, sum) in sums.iter_mut().enumerate() {
+                        let tap = (oc * w.kernel_h + ky) * w.kernel_w + kx;
+                        let row = &linear.weights[tap * w.in_c..][..w.in_c];
+                        *sum = sum.wrapping_add(dot(row, pixel, from.zero_point));
+                    }
+                }
+            }
+            let pixel = &mut out[(oy * w.out_w + ox) * out_c..][..out_c];
+            for (oc, (out, sum)) in pixel.iter_mut().zip(&sums).enumerate() {
+                *out = finish(linear, oc, *sum, to);
+            }
+        }
+    }
+}
+
+fn depthwise(
+    w: &Window,
+    multiplier: usize,
+    linear: &Linear,
+    (from, x): (&QTensor, &[i8]),
+    (to, out): (&QTensor, &mut [i8]),
+) {
+    let out_c = w.in_c * multiplier;
+    let mut sums = vec![0_i32; out_c];
+    for oy in 0..w.out_h {
+        for ox in 0..w.out_w {
+            sums.copy_from_slice(&linear.bias);
+            for ky in 0..w.kernel_h {
+                let Some(iy) = w.row(oy, ky) else { continue };
+                for kx in 0..w.kernel_w {
+                    let Some(ix) = w.column(ox, kx) else { continue };
+                    let pixel = &x[(iy * w.in_w + ix) * w.in_c..][..w.in_c];
+                    let taps = &linear.weights[(ky * w.kernel_w + kx) * out_c..][..out_c];
+                    for (oc, (sum, tap)) in sums.iter_mut().zip(taps).enumerate() {
+                        let value = i32::from(pixel[oc / multiplier]) - from.zero_point;
+                        *sum = sum.wrapping_add(i32::from(*tap) * value);
+                    }
+                }
+            }
+            let pixel = &mut out[(oy * w.out_w + ox) * out_c..][..out_c];
+            for (oc, (out, sum)) in pixel.iter_mut().zip(&sums).enumerate() {
+                *out = finish(linear, oc, *sum, to);
+            }
+        }
+    }
+}
+
+/// Calls `reduce` with the values that each window sees, channel by channel.
+fn pool(w: &Window, x: &[i8], out: &mut [i8], reduce: impl Fn(&mut dyn Iterator<Item = i32>) -> i8) {
+    for oy in 0..w.out_h {
+        for ox in 0..w.out_w {
+            for c in 0..w.in_c {
+                let mut seen = (0..w.kernel_h).filter_map(|ky| w.row(oy, ky)).flat_map(|iy| {
+                    (0..w.kernel_w)
+                        .filter_map(|kx| w.column(ox, kx))
+                        .map(move |ix| i32::from(x[(iy * w.in_w + ix) * w.in_c + c]))
+                });
+                out[(oy * w.out_w + ox) * w.in_c + c] = reduce(&mut seen);
+            }
+        }
+    }
+}
+
+/// `sum / count`, half away from zero.
+fn rounded_mean(sum: i32, count: i32) -> i32 {
+    if sum > 0 { (sum + count / 2) / count } else { (sum - count / 2) / count }
+}
+
+fn softmax(multiplier: Multiplier, diff_min: i32, row: &[i8], out: &mut [i8]) {
+    let max = row.iter().copied().max().map_or(0, i32::from);
+    let exp = |v: i8| {
+        let diff = i32::from(v) - max;
+        (diff >= diff_min).then(|| {
+            let steps = diff.wrapping_shl(multiplier.shift.max(0) as u32);
+            exp_on_negative_values(doubling_high_mul(steps, multiplier.value))
+        })
+    };
+    let sum = row.iter().filter_map(|v| exp(*v)).fold(0_i32, |sum, e| sum.wrapping_add(rounding_divide_by_pot(e, 12)));
+    let (scale, bits_over_one) = reciprocal(sum);
+    let exponent = (bits_over_one + 31 - 8).clamp(0, 31) as u32;
+    for (out, v) in out.iter_mut().zip(row) {
+        *out = exp(*v).map_or(i8::MIN, |e| {
+            let share = rounding_divide_by_pot(doubling_high_mul(scale, e), exponent);
+            Bounds::FULL.saturate(share.wrapping_add(i32::from(i8::MIN)))
+        });
+    }
+}

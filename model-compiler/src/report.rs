@@ -1,0 +1,100 @@
+//! The report of a compilation, layer by layer and board by board.
+
+use contract::artifact::{CompileReport, LayerReport};
+
+use crate::codegen::Sources;
+use crate::estimate::{Cost, estimate_all};
+use crate::evaluate::Evaluation;
+use crate::plan::Plan;
+use crate::qir::{Bounds, QNode, QuantGraph};
+
+/// Everything that the report is made from.
+pub(crate) struct Findings<'a> {
+    pub quantized: &'a QuantGraph,
+    pub plan: &'a Plan,
+    pub sources: &'a Sources,
+    pub evaluation: &'a Evaluation,
+    pub sqnr_db: &'a [Option<f64>],
+    pub labels: &'a [String],
+    pub calibrated: usize,
+    pub source_bytes: usize,
+    pub compile_ms: u64,
+}
+
+/// Bytes of constants of all layers.
+pub(crate) fn weights_bytes(graph: &QuantGraph) -> usize {
+    graph.nodes.iter().map(node_bytes).sum()
+}
+
+/// Multiply-accumulates of one inference.
+pub(crate) fn macs(graph: &QuantGraph) -> u64 {
+    graph.nodes.iter().map(|node| node.op.macs()).sum()
+}
+
+fn node_bytes(node: &QNode) -> usize {
+    node.op.linear().map_or(0, |linear| linear.bytes())
+}
+
+/// A count as the contract carries it.
+pub(crate) fn count(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+/// A shape without its batch, as the contract carries it.
+pub(crate) fn without_batch(shape: &[usize]) -> Vec<u32> {
+    let rest = if shape.len() > 1 { &shape[1..] } else { shape };
+    rest.iter().map(|dim| count(*dim)).collect()
+}
+
+/// Puts the report together.
+pub(crate) fn report(findings: &Findings<'_>) -> CompileReport {
+    let graph = findings.quantized;
+    let cost = Cost {
+        weights_bytes: weights_bytes(graph) as u64,
+        arena_bytes: findings.plan.arena_bytes as u64,
+        macs: macs(graph),
+        kernels: findings.sources.kernels as u64,
+        layers: graph.nodes.len() as u64,
+    };
+    let layers = graph
+        .nodes
+        .iter()
+        .map(|node| LayerReport {
+            name: node.name.clone(),
+            op: operator(graph, node),
+            shape: without_batch(&graph.tensors[node.output].shape),
+            macs: node.op.macs(),
+            weights_bytes: count(node_bytes(node)),
+            sqnr_db: findings.sqnr_db.get(node.output).copied().flatten(),
+        })
+        .collect();
+    CompileReport {
+        float_accuracy: findings.evaluation.float_accuracy(),
+        int8_accuracy: findings.evaluation.int8_accuracy(),
+        evaluated: count(findings.evaluation.rows),
+        calibrated: count(findings.calibrated),
+        confusion: findings.evaluation.confusion.clone(),
+        labels: findings.labels.to_vec(),
+        weights_bytes: count(cost.weights_bytes as usize),
+        arena_bytes: count(findings.plan.arena_bytes),
+        arena_bound_bytes: count(findings.plan.bound_bytes),
+        macs: cost.macs,
+        source_bytes: findings.source_bytes as u64,
+        compile_ms: findings.compile_ms,
+        layers,
+        boards: estimate_all(&cost),
+    }
+}
+
+/// The operator with its fused activation, such as `conv2d+relu`.
+fn operator(graph: &QuantGraph, node: &QNode) -> String {
+    let name = node.op.name();
+    let zero = graph.tensors[node.output].zero_point;
+    match node.op.bounds() {
+        None | Some(Bounds::FULL) => name.to_owned(),
+        Some(bounds) if i32::from(bounds.low) == zero && bounds.high == i8::MAX => {
+            format!("{name}+relu")
+        }
+        Some(_) => format!("{name}+clamp"),
+    }
+}

@@ -1,0 +1,15 @@
+//! Tests of the compiler as a whole: real models, real C compilers, damaged files.
+#![allow(clippy::unwrap_used)]
+
+#[path = "all/c_code.rs"]
+mod c_code;
+#[path = "all/common.rs"]
+mod common;
+#[path = "all/corrupt.rs"]
+mod corrupt;
+#[path = "all/digits.rs"]
+mod digits;
+#[path = "all/import.rs"]
+mod import;
+#[path = "all/random.rs"]
+mod random;
