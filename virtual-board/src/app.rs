@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, kill_process_group, prlimit};
 
 /// Memory that firmware may map: far more than a model needs, far less than a host has.
 const MEMORY: u64 = 512 * 1024 * 1024;
@@ -127,6 +127,23 @@ fn end(child: &mut Child, group: Pid) {
     }
     if let Err(error) = child.wait() {
         tracing::warn!(%error, "cannot reap the firmware");
+    }
+}
+
+/// Kills what still runs from `path`: firmware of a board that was killed goes with it by
+/// itself, unless somebody has flashed an executable that does not.
+pub fn end_leftovers(path: &Path) {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return };
+    for entry in processes.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // A replaced file shows as "flash.bin (deleted)".
+        let is_ours = std::fs::read_link(entry.path().join("exe")).is_ok_and(|exe| {
+            exe == path || exe.to_str().and_then(|text| text.strip_suffix(" (deleted)")).map(Path::new) == Some(path)
+        });
+        if let Some(pid) = Pid::from_raw(pid).filter(|_| is_ours) {
+            tracing::warn!(pid = pid.as_raw_nonzero().get(), "ending firmware that a killed board has left");
+            let _ = kill_process(pid, Signal::KILL); // gone in this very moment: fine
+        }
     }
 }
 

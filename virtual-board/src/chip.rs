@@ -8,7 +8,7 @@ use firmware::frame::{Frame, MAX_PAYLOAD};
 use firmware::message::{BoardMessage, HostMessage, NakCode, ParseError, ResetMode};
 
 use crate::BoardConfig;
-use crate::app::App;
+use crate::app::{self, App};
 use crate::flash::Flash;
 use crate::identity::Folder;
 
@@ -44,6 +44,7 @@ impl Chip {
     /// Opens the flash and boots what is in it.
     pub fn start(folder: Folder, serial_number: String, config: &BoardConfig) -> Self {
         let flash = Flash::open(&folder, config.flash_capacity);
+        app::end_leftovers(flash.path());
         let boot_count = folder.boot_count();
         let mut chip = Chip {
             folder,

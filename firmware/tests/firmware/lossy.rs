@@ -85,7 +85,7 @@ fn results_are_right_or_missing_but_never_wrong() {
         panic!("no INFO");
     };
     let (mut right, mut last) = (0, 0);
-    for round in 0..80u32 {
+    for round in 0..50u32 {
         let data: Vec<u8> = (0..64).map(|i| (round * 7 + i) as u8 & 0x3F).collect();
         let mut session = Inference::new(&info, data.clone(), Duration::from_millis(40)).unwrap();
         match drive(&mut cable, &mut link, &mut session, &mut |_| true) {
@@ -100,7 +100,7 @@ fn results_are_right_or_missing_but_never_wrong() {
             Err(error) => panic!("round {round}: {error}"),
         }
     }
-    assert!(cable.damages > 15, "{}", cable.damages);
-    assert!(right >= 78, "only {right} of 80 got through");
+    assert!(cable.damages > 8, "{}", cable.damages);
+    assert!(right >= 48, "only {right} of 50 got through");
     cable.process.finish();
 }

@@ -184,3 +184,15 @@ fn an_image_that_is_no_firmware_does_no_harm() {
     assert_eq!(host.hello().artifact, NEW);
     assert_eq!(host.boot_info().crash_count, 0);
 }
+
+#[test]
+fn firmware_that_survived_its_board_is_ended_by_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    // An executable that does not care for its parent: any long-running program will do.
+    let flash = dir.path().join("flash.bin");
+    std::fs::copy("/bin/sleep", &flash).unwrap();
+    let mut survivor = Command::new(&flash).arg("600").spawn().unwrap();
+    let board = Board::start(dir.path(), &[]);
+    assert!(!survivor.wait().unwrap().success());
+    assert_eq!(board.open().boot_info().mode, Mode::Crashed);
+}
