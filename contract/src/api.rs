@@ -10,8 +10,8 @@
 //! | `GET /relays/{relay}` | viewer | → [`RelayView`] |
 //! | `GET /devices` | viewer | → `[DeviceView]` |
 //! | `GET /relays/{relay}/devices/{device}` | viewer | → [`DeviceView`] |
-//! | `GET /relays/{relay}/devices/{device}/readings?before=SEQ&limit=N` | viewer | → `[Reading]`, newest first |
-//! | `GET /relays/{relay}/devices/{device}/logs?before=SEQ&limit=N&command=ID` | viewer | → `[LogLines]`, newest first |
+//! | `GET /relays/{relay}/devices/{device}/readings?before=SEQ&journal=J&limit=N` | viewer | → `[Reading]`, newest first |
+//! | `GET /relays/{relay}/devices/{device}/logs?before=SEQ&journal=J&limit=N&command=ID` | viewer | → `[LogLines]`, newest first |
 //! | `POST /relays/{relay}/commands` | operator | a command without or with `id` → 202 [`CommandView`] |
 //! | `GET /commands?relay=R&device=D&limit=N` | viewer | → `[CommandView]`, newest first, without events |
 //! | `GET /relays/{relay}/commands/{id}` | viewer | → [`CommandView`] with events |
@@ -23,6 +23,9 @@
 //! | `POST /models/{model}/compile` | operator | → [`ModelView`] with artifact and report |
 //! | `GET /artifacts/{artifact}/manifest` | viewer | → [`crate::artifact::SignedManifest`] |
 //! | `GET /counters` | viewer | → `{name: number}` |
+//!
+//! `limit` is 1 to 1000 and 100 where absent. `before` counts in the newest journal of the device, unless `journal`
+//! names another (a relay with a new data folder counts from 1 again); older journals follow.
 //!
 //! Every answer that is not 2xx has an [`ApiError`] as its body. The credential is `Authorization: Bearer TOKEN`.
 

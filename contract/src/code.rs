@@ -75,6 +75,7 @@ codes! {
     BROKER_REFUSED = "broker_refused", "The broker refused the connection or the topic.";
     UNAUTHORIZED = "unauthorized", "No valid credential was given.";
     FORBIDDEN = "forbidden", "The credential does not allow this.";
+    RATE_LIMITED = "rate_limited", "Too many requests of this kind; the message says when to try again.";
     NOT_FOUND = "not_found", "There is no such thing.";
     CONFLICT = "conflict", "It exists already with other content.";
     UNSUPPORTED_MODEL = "unsupported_model", "The model uses an operator or a shape that the compiler does not support; the message names it.";
