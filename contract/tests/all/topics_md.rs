@@ -205,7 +205,8 @@ fn every_topic_verb_state_and_code_is_on_the_page() {
         assert!(page.contains(&format!("| `{state}` |")), "the state {state} has no row");
     }
     for (code, meaning) in Code::ALL {
-        assert!(page.contains(&format!("| `{code}` | {meaning} |")), "the row of the code {code} is absent or differs");
+        let row = format!("| `{code}` | {meaning} |");
+        assert!(page.contains(&row), "the table of codes has no row '{row}'");
     }
 }
 
