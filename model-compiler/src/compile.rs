@@ -210,6 +210,7 @@ pub fn compile(
         samples: &samples,
     })?;
     let report = report::report(&Findings {
+        graph: &graph,
         quantized: &quantized,
         plan: &plan,
         sources: &sources,

@@ -5,11 +5,13 @@ use contract::artifact::{CompileReport, LayerReport};
 use crate::codegen::Sources;
 use crate::estimate::{Cost, estimate_all};
 use crate::evaluate::Evaluation;
+use crate::ir::{Clamp, Graph, Op};
 use crate::plan::Plan;
-use crate::qir::{Bounds, QNode, QuantGraph};
+use crate::qir::{QNode, QuantGraph};
 
 /// Everything that the report is made from.
 pub(crate) struct Findings<'a> {
+    pub graph: &'a Graph,
     pub quantized: &'a QuantGraph,
     pub plan: &'a Plan,
     pub sources: &'a Sources,
@@ -59,9 +61,10 @@ pub(crate) fn report(findings: &Findings<'_>) -> CompileReport {
     let layers = graph
         .nodes
         .iter()
-        .map(|node| LayerReport {
+        .zip(&findings.graph.nodes)
+        .map(|(node, float)| LayerReport {
             name: node.name.clone(),
-            op: operator(graph, node),
+            op: operator(node, &float.op),
             shape: without_batch(&graph.tensors[node.output].shape),
             macs: node.op.macs(),
             weights_bytes: count(node_bytes(node)),
@@ -87,14 +90,20 @@ pub(crate) fn report(findings: &Findings<'_>) -> CompileReport {
 }
 
 /// The operator with its fused activation, such as `conv2d+relu`.
-fn operator(graph: &QuantGraph, node: &QNode) -> String {
+fn operator(node: &QNode, float: &Op) -> String {
     let name = node.op.name();
-    let zero = graph.tensors[node.output].zero_point;
-    match node.op.bounds() {
-        None | Some(Bounds::FULL) => name.to_owned(),
-        Some(bounds) if i32::from(bounds.low) == zero && bounds.high == i8::MAX => {
-            format!("{name}+relu")
-        }
-        Some(_) => format!("{name}+clamp"),
+    let clamp = match float {
+        Op::Conv2d { clamp, .. }
+        | Op::DepthwiseConv2d { clamp, .. }
+        | Op::Dense { clamp, .. }
+        | Op::Add { clamp }
+        | Op::Clamp { clamp } => *clamp,
+        _ => Clamp::NONE,
+    };
+    match clamp {
+        Clamp::NONE => name.to_owned(),
+        Clamp::RELU => format!("{name}+relu"),
+        Clamp { low: 0.0, high: 6.0 } => format!("{name}+relu6"),
+        _ => format!("{name}+clamp"),
     }
 }

@@ -236,10 +236,10 @@ pub enum Attribute {
 }
 
 /// What tract, the float oracle, answers.
-pub fn tract(onnx: &[u8], shape: &[usize], input: &[f32]) -> Vec<f32> {
+pub fn tract(file: &[u8], shape: &[usize], input: &[f32]) -> Vec<f32> {
     use tract_onnx::prelude::*;
     let model = tract_onnx::onnx()
-        .model_for_read(&mut std::io::Cursor::new(onnx))
+        .model_for_read(&mut std::io::Cursor::new(file))
         .unwrap()
         .with_input_fact(0, f32::fact(shape).into())
         .unwrap()

@@ -87,7 +87,7 @@ fn limits_are_named() {
     let huge = OnnxFile::new(&[1, 1 << 40], "y").node("Relu", &["x"], "y", &[]).bytes();
     let error = import::onnx(&huge, &limits()).unwrap_err();
     assert!(matches!(error, ImportError::Limit { .. }), "{error}");
-    let many_fields = vec![0x42, 0].repeat(400_000);
+    let many_fields = [0x42, 0].repeat(400_000);
     let error = import::onnx(&many_fields, &limits()).unwrap_err();
     assert!(error.to_string().contains("fields of the model file"), "{error}");
 }

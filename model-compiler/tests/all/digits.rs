@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use contract::artifact::ModelMeta;
+use model_compiler::codegen::Sources;
 use model_compiler::dataset::Split;
 use model_compiler::{CompileError, CompileOptions, compile, evaluate, float, plan};
 
-use crate::common::{DIGITS, scaled, tract};
+use crate::common::{DIGITS, STRICT, compiler, run_c, scaled, tract};
 
 fn options() -> CompileOptions {
     CompileOptions { input_scale: 1.0 / 16.0, ..CompileOptions::new("digits") }
@@ -80,14 +81,17 @@ fn the_artifact_is_deterministic_and_holds_what_the_contract_names() {
     assert_eq!((meta.golden_count, meta.sample_count), (24, 100));
     assert_eq!(files["golden.bin"].len(), 24 * (64 + 10));
     assert_eq!(files["samples.bin"].len(), 100 * 64);
-    for record in files["golden.bin"].chunks_exact(74) {
-        let record: Vec<i8> = record.iter().map(|byte| byte.cast_signed()).collect();
-        let answer = model_compiler::reference::run(&DIGITS.quantized, &record[..64]).unwrap();
-        assert_eq!(answer, record[64..]);
-    }
     let header = String::from_utf8_lossy(&files["model.h"]);
     assert!(header.contains("#define TML_INPUT_BYTES 64"));
     assert!(header.contains(&format!("#define TML_ARENA_BYTES {}", meta.arena_bytes)));
+    // The C of the artifact answers its own golden vectors.
+    let Some(cc) = compiler("cc") else { return };
+    let text = |name: &str| String::from_utf8(files[name].clone()).unwrap();
+    let sources = Sources { model_c: text("model.c"), model_h: text("model.h"), kernels: 0 };
+    let golden: Vec<i8> = files["golden.bin"].iter().map(|byte| byte.cast_signed()).collect();
+    let inputs: Vec<Vec<i8>> = golden.chunks_exact(74).map(|record| record[..64].to_vec()).collect();
+    let answers: Vec<i8> = golden.chunks_exact(74).flat_map(|record| record[64..].to_vec()).collect();
+    assert_eq!(run_c(&cc, &STRICT, &sources, &inputs), answers);
 }
 
 #[test]

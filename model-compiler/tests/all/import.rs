@@ -109,7 +109,7 @@ fn every_operator_agrees_with_tract() {
                 .floats("var", &[3], vec![0.5, 1.0, 2.0])
                 .floats("w", &[3, 3, 3, 3], noise(81, 6))
                 .node("BatchNormalization", &["x", "scale", "mean", "mean", "var"], "a", &[])
-                .node("Conv", &["a", "w"], "b", &[("auto_pad", Int(0)), ("pads", ints(&[1, 1, 1, 1]))])
+                .node("Conv", &["a", "w"], "b", &[("pads", ints(&[1, 1, 1, 1]))])
                 .node("Add", &["a", "b"], "c", &[])
                 .node("Relu", &["c"], "d", &[])
                 .node("GlobalAveragePool", &["d"], "y", &[]),
