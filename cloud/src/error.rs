@@ -30,6 +30,9 @@ pub enum CloudError {
     /// The file of identities.
     #[error(transparent)]
     Credentials(#[from] CredentialError),
+    /// A service ended by itself.
+    #[error("a service of the cloud ended unexpectedly: {0}")]
+    Service(String),
     /// A file of ours whose content is not what we wrote.
     #[error("{} is damaged: {reason}", path.display())]
     Damaged {

@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - [`config`], [`error`], [`service`]: how a cloud is opened and run.
-//! - [`credentials`]: the file of identities that the broker and the cloud share.
+//! - [`credentials`], [`signing`]: the file of identities that the broker and the cloud share; the key of manifests.
 //! - [`db`]: the database; the only place that knows its schema.
 //! - `mqtt`: the connection to the broker and what is published over it.
 //! - `ingest`: what relays send, persisted before it is acknowledged.
@@ -15,8 +15,14 @@
 pub mod api;
 pub mod config;
 pub mod credentials;
+mod db;
 pub mod error;
+mod ingest;
+mod mqtt;
 pub mod service;
+mod services;
+mod shared;
+pub mod signing;
 
 pub use config::CloudConfig;
 pub use error::CloudError;

@@ -1,0 +1,24 @@
+//! Raw readings, purged from the oldest on.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "readings")]
+pub struct Model {
+    /// In order of arrival.
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    pub device_id: i64,
+    pub journal_id: i64,
+    pub seq: i64,
+    /// µs, by the relay's clock.
+    pub at: i64,
+    /// JSON of the `Reading`.
+    #[sea_orm(column_type = "Text")]
+    pub body: String,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,370 @@
+//! The first schema.
+
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::schema::*;
+
+/// The first schema.
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        relays(manager).await?;
+        history(manager).await?;
+        registry(manager).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        for table in TABLES.iter().rev() {
+            manager.drop_table(Table::drop().table(*table).to_owned()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Every table, in the order in which foreign keys allow them to be made.
+const TABLES: [&str; 14] = [
+    "relays",
+    "journals",
+    "watermarks",
+    "devices",
+    "readings",
+    "logs",
+    "events",
+    "commands",
+    "datasets",
+    "models",
+    "artifacts",
+    "sessions",
+    "cloud_commands",
+    "counters",
+];
+
+/// Relays, their journals and devices.
+async fn relays(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    manager
+        .create_table(
+            Table::create()
+                .table("relays")
+                .col(pk_auto_big("id"))
+                .col(string("name"))
+                .col(boolean("online"))
+                .col(big_integer("epoch"))
+                .col(string_null("journal"))
+                .col(big_integer("last_seen"))
+                .col(big_integer("presence_at"))
+                .col(text_null("state"))
+                .col(big_integer("state_epoch"))
+                .col(big_integer("state_version"))
+                .to_owned(),
+        )
+        .await?;
+    manager.create_index(Index::create().name("relays_name").table("relays").col("name").unique().to_owned()).await?;
+    manager
+        .create_table(
+            Table::create()
+                .table("journals")
+                .col(pk_auto_big("id"))
+                .col(big_integer("relay_id"))
+                .col(string("journal"))
+                .foreign_key(ForeignKey::create().from("journals", "relay_id").to("relays", "id"))
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_index(
+            Index::create()
+                .name("journals_relay_id_journal")
+                .table("journals")
+                .col("relay_id")
+                .col("journal")
+                .unique()
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_table(
+            Table::create()
+                .table("watermarks")
+                .col(big_integer("journal_id"))
+                .col(string("stream"))
+                .col(big_integer("through"))
+                .col(text("ahead"))
+                .primary_key(Index::create().col("journal_id").col("stream"))
+                .foreign_key(ForeignKey::create().from("watermarks", "journal_id").to("journals", "id"))
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_table(
+            Table::create()
+                .table("devices")
+                .col(pk_auto_big("id"))
+                .col(big_integer("relay_id"))
+                .col(string("name"))
+                .col(boolean("listed"))
+                .col(text_null("state"))
+                .col(text_null("last_reading"))
+                .col(big_integer("readings"))
+                .col(big_integer("correct"))
+                .col(big_integer("labelled"))
+                .foreign_key(ForeignKey::create().from("devices", "relay_id").to("relays", "id"))
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_index(
+            Index::create()
+                .name("devices_relay_id_name")
+                .table("devices")
+                .col("relay_id")
+                .col("name")
+                .unique()
+                .to_owned(),
+        )
+        .await?;
+    Ok(())
+}
+
+/// What relays send and what is sent to them.
+async fn history(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    manager
+        .create_table(
+            Table::create()
+                .table("readings")
+                .col(pk_auto_big("id"))
+                .col(big_integer("device_id"))
+                .col(big_integer("journal_id"))
+                .col(big_integer("seq"))
+                .col(big_integer("at"))
+                .col(text("body"))
+                .foreign_key(ForeignKey::create().from("readings", "device_id").to("devices", "id"))
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_index(
+            Index::create()
+                .name("readings_device_id_journal_id_seq")
+                .table("readings")
+                .col("device_id")
+                .col("journal_id")
+                .col("seq")
+                .unique()
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_table(
+            Table::create()
+                .table("logs")
+                .col(pk_auto_big("id"))
+                .col(big_integer("device_id"))
+                .col(big_integer("journal_id"))
+                .col(big_integer("seq"))
+                .col(string_null("command"))
+                .col(big_integer("at"))
+                .col(text("body"))
+                .foreign_key(ForeignKey::create().from("logs", "device_id").to("devices", "id"))
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_index(
+            Index::create()
+                .name("logs_device_id_journal_id_seq")
+                .table("logs")
+                .col("device_id")
+                .col("journal_id")
+                .col("seq")
+                .unique()
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_index(
+            Index::create().name("logs_device_id_command").table("logs").col("device_id").col("command").to_owned(),
+        )
+        .await?;
+    manager
+        .create_table(
+            Table::create()
+                .table("events")
+                .col(pk_auto_big("id"))
+                .col(big_integer("relay_id"))
+                .col(big_integer("journal_id"))
+                .col(big_integer("seq"))
+                .col(string_null("command"))
+                .col(big_integer("at"))
+                .col(text("body"))
+                .foreign_key(ForeignKey::create().from("events", "relay_id").to("relays", "id"))
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_index(
+            Index::create()
+                .name("events_relay_id_journal_id_seq")
+                .table("events")
+                .col("relay_id")
+                .col("journal_id")
+                .col("seq")
+                .unique()
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_index(
+            Index::create().name("events_relay_id_command").table("events").col("relay_id").col("command").to_owned(),
+        )
+        .await?;
+    manager
+        .create_table(
+            Table::create()
+                .table("commands")
+                .col(pk_auto_big("id"))
+                .col(big_integer("relay_id"))
+                .col(string("command"))
+                .col(string("verb"))
+                .col(string_null("device"))
+                .col(string("origin"))
+                .col(string_null("issued_by"))
+                .col(text_null("body"))
+                .col(string_null("state"))
+                .col(string_null("code"))
+                .col(text("message"))
+                .col(float("progress"))
+                .col(big_integer("created_at"))
+                .col(big_integer("updated_at"))
+                .col(big_integer_null("expires_at"))
+                .col(big_integer("event_journal"))
+                .col(big_integer("event_seq"))
+                .col(big_integer_null("publish_at"))
+                .col(integer("attempts"))
+                .foreign_key(ForeignKey::create().from("commands", "relay_id").to("relays", "id"))
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_index(
+            Index::create()
+                .name("commands_relay_id_command")
+                .table("commands")
+                .col("relay_id")
+                .col("command")
+                .unique()
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_index(Index::create().name("commands_publish_at").table("commands").col("publish_at").to_owned())
+        .await?;
+    Ok(())
+}
+
+/// Models with what belongs to them, people, counters.
+async fn registry(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    manager
+        .create_table(
+            Table::create()
+                .table("datasets")
+                .col(string("name"))
+                .col(integer("rows"))
+                .col(integer("train_rows"))
+                .col(integer("test_rows"))
+                .col(integer("columns"))
+                .col(text("labels"))
+                .col(float("input_scale"))
+                .col(string("sha256"))
+                .col(big_integer("created_at"))
+                .primary_key(Index::create().col("name"))
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_table(
+            Table::create()
+                .table("models")
+                .col(pk_auto_big("id"))
+                .col(string("name"))
+                .col(integer("version"))
+                .col(string("format"))
+                .col(big_integer("size"))
+                .col(string("sha256"))
+                .col(string_null("dataset"))
+                .col(big_integer("created_at"))
+                .col(string_null("artifact"))
+                .col(string_null("compiled_from"))
+                .col(text_null("manifest"))
+                .col(text_null("report"))
+                .col(string_null("problem_code"))
+                .col(text_null("problem"))
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_index(
+            Index::create().name("models_name_version").table("models").col("name").col("version").unique().to_owned(),
+        )
+        .await?;
+    manager
+        .create_table(
+            Table::create()
+                .table("artifacts")
+                .col(string("id"))
+                .col(big_integer("size"))
+                .col(text("meta"))
+                .col(big_integer("created_at"))
+                .primary_key(Index::create().col("id"))
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_table(
+            Table::create()
+                .table("sessions")
+                .col(string("token_sha256"))
+                .col(string("name"))
+                .col(string("identity_sha256"))
+                .col(big_integer("created_at"))
+                .col(big_integer("expires_at"))
+                .primary_key(Index::create().col("token_sha256"))
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_table(
+            Table::create()
+                .table("cloud_commands")
+                .col(string("id"))
+                .col(string("verb"))
+                .col(text("body"))
+                .col(string("state"))
+                .col(string("code"))
+                .col(text("message"))
+                .col(float("progress"))
+                .col(string_null("artifact"))
+                .col(big_integer("created_at"))
+                .col(big_integer("updated_at"))
+                .primary_key(Index::create().col("id"))
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_table(
+            Table::create()
+                .table("counters")
+                .col(string("name"))
+                .col(big_integer("value"))
+                .primary_key(Index::create().col("name"))
+                .to_owned(),
+        )
+        .await?;
+    Ok(())
+}
+
+/// A key of 64 bits that the database counts up.
+fn pk_auto_big(name: &'static str) -> ColumnDef {
+    big_integer(name).auto_increment().primary_key().take()
+}

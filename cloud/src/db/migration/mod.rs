@@ -1,0 +1,15 @@
+//! Versioned migrations, oldest first. One that was released is never changed: a new one follows it.
+
+mod m0001_initial;
+
+use sea_orm_migration::prelude::*;
+
+/// Brings a database up to date.
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_initial::Migration)]
+    }
+}

@@ -1,0 +1,165 @@
+//! The compile queue: one model at a time, each version once.
+
+use contract::artifact::{Manifest, SignedManifest};
+use contract::limits::{BLOCK_BYTES, MAX_ARTIFACT_BYTES};
+use contract::{Code, ModelRef, Timestamp};
+use model_compiler::{CompileError, CompileOptions, Compiled};
+use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, Set};
+use serde_json::json;
+
+use super::failure::Failure;
+use super::files::{self, Kind};
+use super::{datasets, models};
+use crate::db::entity::{artifacts, datasets as dataset_rows, models as model_rows};
+use crate::shared::Shared;
+
+/// Compiles a model unless that was done with the data set as it is now. Whoever asks meanwhile waits and then finds
+/// it done.
+///
+/// # Errors
+/// `unknown_model`; `unsupported_model`, `invalid_model` or `invalid_dataset`, which are also kept with the model.
+pub async fn compile(shared: &Shared, model: &ModelRef) -> Result<model_rows::Model, Failure> {
+    let _turn = shared.compiling.lock().await;
+    let row = models::get(shared, model).await?;
+    let Some(dataset) = row.dataset.clone() else {
+        let message = format!(
+            "model '{}' has no data set to calibrate with; import it again with ?dataset=NAME",
+            models::reference(&row)
+        );
+        return Err(Failure::field(Code::INVALID_DATASET, "dataset", message));
+    };
+    let dataset = datasets::get(shared, &dataset).await?;
+    let inputs = fingerprint(&dataset);
+    if row.artifact.is_some() && row.compiled_from.as_deref() == Some(&inputs) {
+        return Ok(row);
+    }
+    let name = models::reference(&row);
+    tracing::info!(model = %name, "compiling");
+    match run(shared, &row, &dataset).await {
+        Ok(compiled) => {
+            let row = keep(shared, row, &dataset, inputs, compiled).await?;
+            shared.announce_change("model", &name.to_string()).await;
+            shared.announce_change("artifact", row.artifact.as_deref().unwrap_or_default()).await;
+            Ok(row)
+        }
+        Err(failure) => {
+            if let Failure::Refused { code, message, .. } = &failure {
+                let mut row = row.into_active_model();
+                row.problem_code = Set(Some(code.as_str().to_owned()));
+                row.problem = Set(Some(message.clone()));
+                row.update(shared.db.write()).await?;
+                shared.announce_change("model", &name.to_string()).await;
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// What the artifact depends on beside the model file: data, scale, compiler.
+fn fingerprint(dataset: &dataset_rows::Model) -> String {
+    let scale = dataset.input_scale.to_bits();
+    files::digest(format!("{} {scale:08x} {}", dataset.sha256, env!("CARGO_PKG_VERSION")).as_bytes())
+}
+
+async fn run(shared: &Shared, row: &model_rows::Model, dataset: &dataset_rows::Model) -> Result<Compiled, Failure> {
+    let model_file = Kind::Model.path(&shared.config.dir, &row.sha256);
+    let dataset_file = Kind::Dataset.path(&shared.config.dir, &dataset.sha256);
+    let mut options = CompileOptions::new(&row.name);
+    options.input_scale = dataset.input_scale;
+    options.limits = models::limits();
+    tokio::task::spawn_blocking(move || {
+        let onnx = std::fs::read(model_file)?;
+        let set = datasets::parse(&std::fs::read(dataset_file)?)?;
+        let compiled = model_compiler::compile(&onnx, &set, &options, &mut |progress| {
+            tracing::debug!(step = progress.step.text(), fraction = progress.fraction, "compiling");
+        })
+        .map_err(compile_failure)?;
+        let size = compiled.artifact.tar.len() as u64;
+        if size > MAX_ARTIFACT_BYTES {
+            let message = format!("the artifact has {size} bytes, relays accept at most {MAX_ARTIFACT_BYTES}");
+            return Err(Failure::refuse(Code::UNSUPPORTED_MODEL, message));
+        }
+        Ok(compiled)
+    })
+    .await
+    .map_err(|error| {
+        // A panic of the compiler is its fault, not the asker's, and it must not be tried for ever unnoticed.
+        tracing::error!(%error, "the compiler ended unexpectedly");
+        Failure::refuse(Code::INTERNAL, "the compiler failed on this model; the cloud's log has the details")
+    })?
+}
+
+fn compile_failure(error: CompileError) -> Failure {
+    match error {
+        CompileError::Import(error) => models::import_failure(&error),
+        CompileError::Mismatch { .. } => Failure::field(Code::INVALID_DATASET, "dataset", error.to_string()),
+        // Our own settings, but for the scale, which comes with the data set.
+        CompileError::Option { .. } => Failure::refuse(Code::INVALID_DATASET, error.to_string()),
+        CompileError::Quantize { .. } => Failure::refuse(Code::UNSUPPORTED_MODEL, error.to_string()),
+        CompileError::Pack(error) => Failure::Io(error),
+    }
+}
+
+async fn keep(
+    shared: &Shared,
+    row: model_rows::Model,
+    dataset: &dataset_rows::Model,
+    inputs: String,
+    compiled: Compiled,
+) -> Result<model_rows::Model, Failure> {
+    let Compiled { artifact, report } = compiled;
+    let now = Timestamp::now();
+    let size = artifact.tar.len() as u64;
+    let manifest = Manifest {
+        artifact: artifact.id.clone(),
+        purpose: Manifest::PURPOSE.into(),
+        model: models::reference(&row),
+        size,
+        block_bytes: u32::try_from(BLOCK_BYTES).unwrap_or(u32::MAX),
+        blocks: u32::try_from(size.div_ceil(BLOCK_BYTES as u64)).unwrap_or(u32::MAX),
+        compiler: artifact.meta.compiler.clone(),
+        created_at: now,
+        arena_bytes: artifact.meta.arena_bytes,
+        weights_bytes: artifact.meta.weights_bytes,
+        provenance: json!({
+            "model_sha256": row.sha256,
+            "dataset": dataset.name,
+            "dataset_sha256": dataset.sha256,
+            "input_scale": dataset.input_scale,
+        }),
+    };
+    let signed = shared.signer.sign(&manifest);
+    let meta = serde_json::to_string(&artifact.meta).unwrap_or_default();
+    let (dir, hex) = (shared.config.dir.clone(), artifact.id.hex().to_owned());
+    let tar = artifact.tar;
+    tokio::task::spawn_blocking(move || files::store(&dir, Kind::Artifact, &hex, &tar)).await??;
+    let txn = shared.db.begin().await?;
+    let known = artifacts::ActiveModel {
+        id: Set(artifact.id.as_str().to_owned()),
+        size: Set(size.cast_signed()),
+        meta: Set(meta),
+        created_at: Set(now.as_micros()),
+    };
+    artifacts::Entity::insert(known).on_conflict_do_nothing().exec_without_returning(&txn).await?;
+    let mut row = row.into_active_model();
+    row.artifact = Set(Some(artifact.id.as_str().to_owned()));
+    row.compiled_from = Set(Some(inputs));
+    row.manifest = Set(serde_json::to_string(&signed).ok());
+    row.report = Set(serde_json::to_string(&report).ok());
+    row.problem_code = Set(None);
+    row.problem = Set(None);
+    let row = row.update(&txn).await?;
+    txn.commit().await?;
+    Ok(row)
+}
+
+/// The signed manifest of a compiled model.
+///
+/// # Errors
+/// [`Failure::Internal`] where it is damaged.
+pub fn manifest(row: &model_rows::Model) -> Result<SignedManifest, Failure> {
+    row.manifest
+        .as_deref()
+        .and_then(|text| serde_json::from_str(text).ok())
+        .ok_or_else(|| Failure::Internal(format!("the manifest of {} is damaged", models::reference(row))))
+}

@@ -1,0 +1,61 @@
+//! What the services and the HTTP API share.
+
+use std::sync::{Arc, OnceLock};
+
+use contract::cloud_command::CloudEvent;
+use contract::{Timestamp, Topic};
+use tokio::sync::{Mutex, Notify, Semaphore};
+
+use crate::api::login_limit::LoginLimit;
+use crate::config::CloudConfig;
+use crate::credentials::Credentials;
+use crate::db::Db;
+use crate::mqtt::Publisher;
+use crate::services::counters::Counters;
+use crate::signing::ManifestSigner;
+
+/// What the services and the HTTP API share.
+#[derive(Debug)]
+pub struct Shared {
+    /// How the cloud was started.
+    pub config: CloudConfig,
+    /// The database.
+    pub db: Db,
+    /// Counters.
+    pub counters: Arc<Counters>,
+    /// Identities.
+    pub credentials: Credentials,
+    /// Signs manifests.
+    pub signer: ManifestSigner,
+    /// The connection to the broker, once the services run.
+    pub publisher: OnceLock<Publisher>,
+    /// Held by whoever compiles: one model at a time.
+    pub compiling: Mutex<()>,
+    /// Wakes the task that publishes commands.
+    pub outbox: Notify,
+    /// Wrong logins.
+    pub logins: LoginLimit,
+    /// Uploads that are held in memory at the same time.
+    pub uploads: Semaphore,
+}
+
+impl Shared {
+    /// Whether the broker is there.
+    pub fn mqtt_works(&self) -> bool {
+        self.publisher.get().is_some_and(Publisher::is_connected)
+    }
+
+    /// Publishes an event of the cloud, if the broker is there: pages and scripts that watch reload; nobody depends on
+    /// it.
+    pub async fn announce(&self, event: &CloudEvent) {
+        if let Some(publisher) = self.publisher.get() {
+            publisher.publish(&Topic::CloudEvents, event).await;
+        }
+    }
+
+    /// Announces that a model, data set or artifact is new.
+    pub async fn announce_change(&self, what: &str, name: &str) {
+        let (what, name) = (what.to_owned(), name.to_owned());
+        self.announce(&CloudEvent::Changed { at: Timestamp::now(), what, name }).await;
+    }
+}
