@@ -18,29 +18,23 @@ struct Asset {
 }
 
 macro_rules! assets {
-    ($($name:literal: $media_type:literal),* $(,)?) => {
+    ($($name:literal: $media_type:literal = $($file:literal)+;)*) => {
         static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
-            vec![$(Asset {
-                name: $name,
-                media_type: $media_type,
-                content: include_str!(concat!("../assets/", $name)),
-                hashed: hashed_name($name, include_str!(concat!("../assets/", $name))),
+            vec![$({
+                let content = concat!($(include_str!(concat!("../assets/", $file))),+);
+                Asset { name: $name, media_type: $media_type, content, hashed: hashed_name($name, content) }
             }),*]
         });
     };
 }
 
+// One file each for the browser, of small files for us: an import between scripts would need their hashed names.
 assets! {
-    "tokens.css": "text/css; charset=utf-8",
-    "base.css": "text/css; charset=utf-8",
-    "parts.css": "text/css; charset=utf-8",
-    "live.js": "text/javascript; charset=utf-8",
-    "readings.js": "text/javascript; charset=utf-8",
-    "chart.js": "text/javascript; charset=utf-8",
-    "logs.js": "text/javascript; charset=utf-8",
-    "page.js": "text/javascript; charset=utf-8",
-    "logo.svg": "image/svg+xml",
-    "icons.svg": "image/svg+xml",
+    "app.css": "text/css; charset=utf-8" = "css/tokens.css" "css/base.css" "css/parts.css";
+    "app.js": "text/javascript; charset=utf-8" =
+        "js/times.js" "js/readings.js" "js/chart.js" "js/logs.js" "js/live.js" "js/upload.js" "js/page.js";
+    "logo.svg": "image/svg+xml" = "logo.svg";
+    "icons.svg": "image/svg+xml" = "icons.svg";
 }
 
 fn hashed_name(name: &str, content: &str) -> String {

@@ -38,9 +38,9 @@ impl Frame {
 pub(crate) struct ReadingView {
     pub(crate) relay: String,
     pub(crate) device: String,
+    pub(crate) journal: String,
     pub(crate) seq: u64,
-    /// RFC 3339.
-    pub(crate) at: String,
+    pub(crate) at: Timestamp,
     pub(crate) model: Option<ModelRef>,
     pub(crate) prediction: Option<Prediction>,
     /// All outputs, dequantized.
@@ -62,8 +62,9 @@ impl ReadingView {
         Self {
             relay: reading.head.relay.to_string(),
             device: reading.device.to_string(),
+            journal: reading.head.journal.clone(),
             seq: reading.head.seq,
-            at: reading.head.at.to_string(),
+            at: reading.head.at,
             model: reading.model.clone(),
             prediction: reading.prediction.clone(),
             outputs: reading.outputs.clone(),

@@ -1,0 +1,8 @@
+// Starts everything that the page has.
+showTimes(document);
+setInterval(() => showTimes(document), 5000);
+startChart();
+showLogEnd();
+startUploads();
+addEventListener("resize", drawChart);
+if (document.body.dataset.live) follow(document.body.dataset.live);

@@ -1,0 +1,218 @@
+//! Pages without a browser: what every reader gets, scripts or not.
+
+use std::sync::atomic::Ordering;
+
+use serde_json::json;
+
+use crate::support::{System, stub_api};
+
+const PAGES: [&str; 12] = [
+    "/",
+    "/relays/bench-1",
+    "/relays/attic",
+    "/relays/bench-1/devices/board-1",
+    "/relays/bench-1/devices/board-2",
+    "/relays/bench-1/devices/board-3",
+    "/relays/attic/devices/uno-1",
+    "/models",
+    "/models/digits@2",
+    "/models/speech@1",
+    "/commands/bench-1/c-2",
+    "/commands/bench-1/..%2Fc%201%3F%23",
+];
+
+#[tokio::test]
+async fn without_a_session_every_page_leads_to_the_login_and_back() {
+    let Some(system) = System::start("login").await else { return };
+    for page in PAGES {
+        let response = system.client().get(system.url(page)).header("accept", "text/html").send().await.unwrap();
+        assert_eq!(response.status(), 303, "{page}");
+        let place = response.headers()["location"].to_str().unwrap();
+        assert!(place == "/login" && page == "/" || place.starts_with("/login?next=%2F"), "{page}: {place}");
+    }
+    let place = "/login?next=%2Frelays%2Fbench-1";
+    let login = system.client().get(system.url(place)).send().await.unwrap().text().await.unwrap();
+    assert!(login.contains("cat data/admin-token"), "it says where the token is");
+    assert!(login.contains(r#"name="next" value="/relays/bench-1""#), "{login}");
+
+    let wrong = system.post("/login", &[("name", "admin"), ("token", "wrong"), ("next", "/models")]).await;
+    assert_eq!(wrong.status(), 401);
+    assert!(wrong.headers().get("set-cookie").is_none());
+    let body = wrong.text().await.unwrap();
+    assert!(body.contains("do not belong together") && !body.contains("wrong\""), "{body}");
+
+    let right = system.post("/login", &[("name", "admin"), ("token", " right\n"), ("next", "/models")]).await;
+    assert_eq!((right.status().as_u16(), right.headers()["location"].to_str().unwrap()), (303, "/models"));
+    let cookie = right.headers()["set-cookie"].to_str().unwrap();
+    assert!(cookie.starts_with(stub_api::COOKIE), "{cookie}");
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax") && cookie.contains("Max-Age=3"), "{cookie}");
+
+    let out = system.post("/logout", &[]).await;
+    assert_eq!(out.status(), 303);
+    assert!(out.headers()["set-cookie"].to_str().unwrap().contains("tinymlaas_session=; "));
+}
+
+#[tokio::test]
+async fn an_ended_session_is_asked_to_log_in_again() {
+    let Some(system) = System::start("ended session").await else { return };
+    let request = system.client().get(system.url("/models")).header("cookie", "tinymlaas_session=ended");
+    let response = request.header("accept", "text/html").send().await.unwrap();
+    assert_eq!(response.headers()["location"], "/login?next=%2Fmodels");
+    let request = system.client().get(system.url("/live")).header("cookie", "tinymlaas_session=ended");
+    assert_eq!(request.header("accept", "text/event-stream").send().await.unwrap().status(), 401);
+}
+
+#[tokio::test]
+async fn every_page_reads_without_scripts_and_escapes_what_others_wrote() {
+    let Some(system) = System::start("pages").await else { return };
+    for page in PAGES {
+        let (status, body) = system.page(page).await;
+        assert_eq!(status, 200, "{page}: {body}");
+        assert!(!body.contains("<script>"), "{page} has a script that is not ours");
+        assert!(!body.contains(" style="), "{page} has an inline style, which the policy forbids");
+        assert!(!body.contains(" onclick="), "{page} has an inline handler, which the policy forbids");
+    }
+    let (_, overview) = system.page("/").await;
+    for text in
+        ["bench-1", "board-1", "digits@2", "9f86d081884c", "verified", "not verified", "data:image/bmp", "✓ expected"]
+    {
+        assert!(overview.contains(text), "the overview lacks {text}");
+    }
+    let escaped = "&#60;script&#62;alert(&#39;x&#39;)&#60;/script&#62;&#34;&#39;&#38;";
+    for page in ["/relays/attic", "/relays/bench-1/devices/board-3", "/models/digits@2", "/commands/bench-1/c-2"] {
+        assert!(system.page(page).await.1.contains(escaped), "{page} lacks the hostile text, escaped");
+    }
+    let (_, device) = system.page("/relays/bench-1/devices/board-2").await;
+    for text in
+        ["12,611 of 12,804", "cc -std=c99", "writing 18,432 of 31,872 bytes", r#"aria-current="step""#, "870.0 ms"]
+    {
+        assert!(device.contains(text), "the device's page lacks {text}");
+    }
+    let (_, model) = system.page("/models/digits@2").await;
+    for text in ["99.1%", "does not fit: needs 9.7 kB flash", r#"class="hit"#, "8c1f03ab55d2e790", "calibration rows"] {
+        assert!(model.contains(text), "the model's page lacks {text}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_carries_the_policy() {
+    let Some(system) = System::start("headers").await else { return };
+    for page in ["/", "/login", "/nowhere", "/models"] {
+        let request = system.client().get(system.url(page)).header("cookie", stub_api::COOKIE);
+        let response = request.send().await.unwrap();
+        let policy = response.headers()["content-security-policy"].to_str().unwrap();
+        assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self';"), "{page}: {policy}");
+        assert!(!policy.contains("unsafe"), "{page}: {policy}");
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+        assert_eq!(response.headers()["cache-control"], "no-store");
+    }
+}
+
+#[tokio::test]
+async fn assets_are_kept_for_ever_under_names_of_their_content() {
+    let Some(system) = System::start("assets").await else { return };
+    let (_, login) = system.page("/login").await;
+    let (_, overview) = system.page("/").await;
+    let mut seen = 0;
+    for part in login.split('"').chain(overview.split('"')).filter(|part| part.starts_with("/assets/")) {
+        let path = part.split('#').next().unwrap();
+        let response = system.client().get(system.url(path)).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        assert_eq!(response.headers()["cache-control"], "public, max-age=31536000, immutable", "{path}");
+        seen += 1;
+    }
+    assert!(seen > 5, "pages refer to their assets");
+    assert_eq!(system.client().get(system.url("/assets/app.js")).send().await.unwrap().status(), 404);
+}
+
+#[tokio::test]
+async fn what_is_not_there_and_a_cloud_that_is_away_are_said_clearly() {
+    let Some(mut system) = System::start("errors").await else { return };
+    for page in ["/nowhere", "/relays/nobody", "/relays/Not%20A%20Name", "/models/none", "/commands/bench-1/none"] {
+        let (status, body) = system.page(page).await;
+        assert_eq!(status, 404, "{page}");
+        assert!(body.contains("Nothing here") && body.contains("overview"), "{page}");
+    }
+    system.api.stop().await;
+    let (status, body) = system.page("/").await;
+    assert_eq!(status, 502);
+    assert!(body.contains("The cloud does not answer") && body.contains("tinymlaas up"), "{body}");
+    assert!(body.contains(r#"http-equiv="refresh""#), "it tries again by itself");
+    assert!(!body.contains("127.0.0.1"), "no inner address on a page");
+}
+
+#[tokio::test]
+async fn an_empty_fleet_is_told_what_to_do_first() {
+    let Some(system) = System::start("empty").await else { return };
+    system.api.seen.empty.store(true, Ordering::Relaxed);
+    let (status, body) = system.page("/").await;
+    assert_eq!(status, 200);
+    for text in ["tinymlaas up --demo", "tinymlaas model import", "tinymlaas relay"] {
+        assert!(body.contains(text), "lacks {text}");
+    }
+}
+
+#[tokio::test]
+async fn forms_become_commands() {
+    let Some(system) = System::start("forms").await else { return };
+    let target = ("target", "bench-1/board-1");
+    let sent = system.post("/commands", &[("verb", "install"), target, ("model", "digits@2")]).await;
+    assert_eq!(sent.status(), 303);
+    let place = sent.headers()["location"].to_str().unwrap().to_owned();
+    assert!(place.starts_with("/relays/bench-1/devices/board-1?command=") && place.ends_with("#progress"), "{place}");
+    let observe = [("verb", "observe"), target, ("observing", "on"), ("source", "samples"), ("interval_ms", "50")];
+    assert_eq!(system.post("/commands", &observe).await.status(), 303);
+    let rescan = system.post("/commands", &[("verb", "rescan"), ("relay", "bench-1")]).await;
+    assert!(rescan.headers()["location"].to_str().unwrap().starts_with("/commands/bench-1/"));
+    let posted = system.api.seen.posted.lock().unwrap().clone();
+    assert_eq!(posted.len(), 3);
+    assert_eq!((&posted[0]["verb"], &posted[0]["model"]), (&json!("install"), &json!("digits@2")));
+    assert_eq!(posted[1]["observe"], json!({"enabled": true, "source": "samples", "interval_ms": 50}));
+    assert_eq!(posted[2]["verb"], json!("rescan"));
+
+    let wrong = system.post("/commands", &[("verb", "observe"), target, ("interval_ms", "often")]).await;
+    assert_eq!(wrong.status(), 422);
+    assert!(wrong.text().await.unwrap().contains("interval in milliseconds"));
+}
+
+#[tokio::test]
+async fn another_site_cannot_post() {
+    let Some(system) = System::start("foreign posts").await else { return };
+    for origin in ["http://evil.example", "null"] {
+        let request = system.client().post(system.url("/commands")).header("origin", origin);
+        let form = [("verb", "erase"), ("target", "bench-1/board-1")];
+        let response = request.header("cookie", stub_api::COOKIE).form(&form).send().await.unwrap();
+        assert_eq!(response.status(), 403, "{origin}");
+    }
+    assert!(system.api.seen.posted.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_viewer_sees_no_buttons() {
+    let Some(system) = System::start("viewer").await else { return };
+    let request = system.client().get(system.url("/relays/bench-1/devices/board-1"));
+    let body = request.header("cookie", stub_api::VIEWER_COOKIE).send().await.unwrap().text().await.unwrap();
+    assert!(body.contains("board-1") && !body.contains(r#"action="/commands""#));
+    assert!(system.page("/relays/bench-1/devices/board-1").await.1.contains(r#"action="/commands""#));
+}
+
+#[tokio::test]
+async fn an_upload_reaches_the_api_and_its_refusal_the_visitor() {
+    let Some(system) = System::start("uploads").await else { return };
+    let upload = |path: &str, body: &'static str| {
+        let request = system.client().post(system.url(path)).header("origin", system.url(""));
+        request.header("cookie", stub_api::COOKIE).body(body).send()
+    };
+    let good = upload("/upload/model?name=digits&dataset=digits", "ONNX…").await.unwrap();
+    assert_eq!(good.json::<serde_json::Value>().await.unwrap(), json!({"next": "/models/digits@2"}));
+    let bad = upload("/upload/model?name=digits&dataset=", "garbage").await.unwrap();
+    assert_eq!(bad.status(), 422);
+    assert!(bad.text().await.unwrap().contains("no ONNX model"));
+    let named = upload("/upload/model?name=No%20Name", "ONNX…").await.unwrap();
+    assert_eq!(named.status(), 422);
+    assert!(named.text().await.unwrap().contains("lower-case"));
+    let set = upload("/upload/dataset?name=digits&input_scale=0.0625", "p0,label,split").await.unwrap();
+    assert_eq!(set.json::<serde_json::Value>().await.unwrap(), json!({"next": "/models"}));
+    let posted = system.api.seen.posted.lock().unwrap().clone();
+    assert_eq!(posted[0], json!({"import": "name=digits&dataset=digits", "bytes": 7}));
+}
