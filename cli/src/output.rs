@@ -27,6 +27,7 @@ pub fn print(line: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{line}").and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
+        #[allow(clippy::disallowed_methods, reason = "nothing is held but a terminal, and nobody is left to tell")]
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         Err(error) => Err(Failure::Internal(format!("standard output: {error}"))),
     }

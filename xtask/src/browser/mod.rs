@@ -1,0 +1,1 @@
+//! A Chromium without a window.
