@@ -5,6 +5,7 @@
 //! - `wire`: recorded payloads stay readable and come out the same.
 //! - `asyncapi`: docs/asyncapi.json is up to date.
 //! - `properties`: parsers on arbitrary input.
+//! - `pages`: links, paths, codes and the map of crates on the other pages.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -14,6 +15,7 @@ mod document;
 mod examples;
 #[path = "../../examples/asyncapi/page.rs"]
 mod page;
+mod pages;
 mod properties;
 mod topics_md;
 mod wire;
