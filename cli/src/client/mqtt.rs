@@ -129,7 +129,8 @@ impl Mqtt {
     }
 }
 
-fn explain(error: &ConnectionError, place: &str) -> Failure {
+/// Sorts what the MQTT client says into the table of exit codes.
+pub fn explain(error: &ConnectionError, place: &str) -> Failure {
     match error {
         ConnectionError::ConnectionRefused(
             ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,

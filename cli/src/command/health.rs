@@ -1,24 +1,18 @@
 //! `tinymlaas health`: a round trip through the broker and a question to the cloud.
 
-use contract::Topic;
 use contract::api::Health;
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::args::Context;
 use crate::client::api::Api;
-use crate::client::mqtt::{Incoming, Mqtt};
 use crate::exit::Failure;
 use crate::output;
+use crate::role;
 
 /// Asks both and says how long each took.
 pub async fn run(context: &Context) -> Result<(), Failure> {
-    let topic = Topic::Health(context.user.clone()).to_string();
-    let begin = Instant::now();
-    let mut mqtt = Mqtt::connect(context, std::slice::from_ref(&topic)).await?;
-    mqtt.publish(&topic, b"health".to_vec()).await?;
-    while !matches!(mqtt.next().await?, Incoming::Message { .. }) {}
-    let broker_ms = begin.elapsed().as_secs_f64() * 1e3;
+    let broker_ms = role::broker::check(context).await?.as_secs_f64() * 1e3;
     let begin = Instant::now();
     let health: Health = Api::new(context)?.get("/health").await?;
     let cloud_ms = begin.elapsed().as_secs_f64() * 1e3;

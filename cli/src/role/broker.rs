@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use broker::health::{self, HealthError};
 use broker::{Broker, BrokerConfig};
-use contract::Topic;
 
 use crate::args::{self, Context};
-use crate::client::mqtt::{Incoming, Mqtt};
+use crate::client::{mqtt, token};
 use crate::exit::Failure;
 use crate::role;
+
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs until a signal; ends with a failure when the router is dead, so that a supervisor starts it again.
 pub fn run(context: &Context, args: args::Broker) -> Result<(), Failure> {
@@ -19,16 +21,15 @@ pub fn run(context: &Context, args: args::Broker) -> Result<(), Failure> {
     })
 }
 
-/// One message there and back: that a broker accepts connections does not mean that it works.
-pub async fn check(context: &Context) -> Result<(), Failure> {
-    let topic = Topic::Health(context.user.clone()).to_string();
-    let round_trip = async {
-        let mut mqtt = Mqtt::connect(context, std::slice::from_ref(&topic)).await?;
-        mqtt.publish(&topic, b"health".to_vec()).await?;
-        while !matches!(mqtt.next().await?, Incoming::Message { .. }) {}
-        Ok(())
-    };
-    tokio::time::timeout(Duration::from_secs(5), round_trip)
-        .await
-        .unwrap_or_else(|_| Err(Failure::TimedOut("the broker does not answer".to_owned())))
+/// One message there and back, and how long it took: that a broker accepts connections does not mean that it works.
+pub async fn check(context: &Context) -> Result<Duration, Failure> {
+    let (host, port) = context.broker()?;
+    let unknown = || Failure::Unreachable(format!("the broker's host '{host}' has no address"));
+    let address = tokio::net::lookup_host((host.as_str(), port)).await.map_err(|_| unknown())?.next();
+    let token = token(context)?;
+    health::check(address.ok_or_else(unknown)?, &context.user, &token, PATIENCE).await.map_err(|error| match error {
+        HealthError::NotAllowed(_) => Failure::Unauthorized(error.to_string()),
+        HealthError::Timeout(_) => Failure::TimedOut(format!("the broker at {host}:{port}: {error}")),
+        HealthError::Connection(error) => mqtt::explain(&error, &format!("{host}:{port}")),
+    })
 }
