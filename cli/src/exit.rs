@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use contract::Code;
 use contract::api::ApiError;
 
 /// The table that `--help` shows.
@@ -70,15 +69,13 @@ impl Failure {
     /// Sorts an answer of the HTTP API into the table.
     pub fn from_api(error: ApiError) -> Self {
         let text = error.message;
-        match error.code {
-            Code::UNAUTHORIZED | Code::FORBIDDEN => Failure::Unauthorized(text),
-            Code::NOT_FOUND
-            | Code::UNKNOWN_MODEL
-            | Code::UNKNOWN_DEVICE
-            | Code::UNKNOWN_COMMAND
-            | Code::ARTIFACT_NOT_FOUND => Failure::NotFound(text),
-            Code::UNAVAILABLE => Failure::Unreachable(text),
-            Code::INTERNAL => Failure::Internal(text),
+        match error.code.as_str() {
+            "unauthorized" | "forbidden" => Failure::Unauthorized(text),
+            "not_found" | "unknown_model" | "unknown_device" | "unknown_command" | "artifact_not_found" => {
+                Failure::NotFound(text)
+            }
+            "unavailable" => Failure::Unreachable(text),
+            "internal" => Failure::Internal(text),
             _ => Failure::Failed(text),
         }
     }

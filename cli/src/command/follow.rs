@@ -23,11 +23,6 @@ pub struct Outcome {
     pub took: Duration,
 }
 
-/// Whether nothing more follows for this command. A `duplicate` answer ends only where the first one has ended.
-pub fn is_last(report: &CommandReport) -> bool {
-    report.state.is_terminal()
-}
-
 /// Publishes `command` and reads events until it ends or `patience` is over; `on_report` sees each report.
 pub async fn follow(
     mqtt: &mut Mqtt,
@@ -74,7 +69,8 @@ pub async fn follow(
         {
             answered = true;
             on_report(&event, report);
-            if is_last(report) {
+            // A `duplicate` answer ends only where the first one has ended.
+            if report.state.is_terminal() {
                 return Ok(Outcome { last: report.clone(), took: begin.elapsed() });
             }
         }

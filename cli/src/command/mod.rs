@@ -14,7 +14,7 @@ mod watch;
 use crate::args::{Context, Verb};
 use crate::exit::Failure;
 
-pub use follow::{Outcome, follow, is_last};
+pub use follow::follow;
 
 /// Runs a client command to its end.
 pub fn run(context: &Context, verb: Verb) -> Result<(), Failure> {

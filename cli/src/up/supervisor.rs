@@ -180,7 +180,7 @@ async fn unwell(health: Option<Health>) -> String {
     loop {
         tokio::time::sleep(Duration::from_secs(5)).await;
         match role::broker::check(&context).await {
-            Ok(()) => missed = 0,
+            Ok(_) => missed = 0,
             Err(_) => missed += 1,
         }
         if missed == 3 {
