@@ -126,7 +126,13 @@ pub(crate) fn ago(at: &Timestamp) -> String {
     }
 }
 
-/// `12.3 kB` (1 kB = 1,024 bytes, as in a board's data sheet).
+/// One digit after the point below 10, where it says something; none above.
+fn short(value: f64) -> String {
+    let text = if value < 9.95 { format!("{value:.1}") } else { format!("{value:.0}") };
+    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
+}
+
+/// `2.7 kB` (1 kB = 1,024 bytes, as in a board's data sheet).
 pub(crate) fn bytes(count: impl Whole) -> String {
     let count = count.whole();
     // Sizes are far below 2^53.
@@ -134,9 +140,8 @@ pub(crate) fn bytes(count: impl Whole) -> String {
     let size = count as f64;
     match count {
         0..1024 => format!("{count} B"),
-        1024..10_240 => format!("{:.1} kB", size / 1024.0),
-        10_240..1_048_576 => format!("{:.0} kB", size / 1024.0),
-        _ => format!("{:.1} MB", size / 1_048_576.0),
+        1024..1_048_576 => format!("{} kB", short(size / 1024.0)),
+        _ => format!("{} MB", short(size / 1_048_576.0)),
     }
 }
 
@@ -164,7 +169,7 @@ pub(crate) fn share(part: impl Whole, whole: impl Whole) -> u64 {
     part.whole().saturating_mul(100).checked_div(whole.whole()).unwrap_or(0).min(100)
 }
 
-/// `850 µs`, `4.2 ms`.
+/// `850 µs`, `4.2 ms`, `21 ms`.
 pub(crate) fn micros(count: impl Whole) -> String {
     let count = count.whole();
     // Durations are far below 2^53.
@@ -172,8 +177,8 @@ pub(crate) fn micros(count: impl Whole) -> String {
     let value = count as f64;
     match count {
         0..1000 => format!("{count} µs"),
-        1000..1_000_000 => format!("{:.1} ms", value / 1e3),
-        _ => format!("{:.1} s", value / 1e6),
+        1000..1_000_000 => format!("{} ms", short(value / 1e3)),
+        _ => format!("{} s", short(value / 1e6)),
     }
 }
 
@@ -272,6 +277,7 @@ mod tests {
         assert_eq!(count(1_234_567_u64), "1,234,567");
         assert_eq!(bytes(576_u32), "576 B");
         assert_eq!(bytes(2_802_u32), "2.7 kB");
+        assert_eq!(bytes(2_048_u32), "2 kB");
         assert_eq!(bytes(32_768_u32), "32 kB");
         assert_eq!(micros(850_u32), "850 µs");
         assert_eq!(micros(4_200_u32), "4.2 ms");

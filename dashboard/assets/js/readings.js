@@ -4,9 +4,9 @@ const newest = new Map();
 let recent = [];
 
 function micros(value) {
+  const short = (number) => number.toFixed(number < 9.95 ? 1 : 0).replace(/\.0$/, "");
   if (value < 1000) return `${value} µs`;
-  if (value < 1e6) return `${(value / 1000).toFixed(1)} ms`;
-  return `${(value / 1e6).toFixed(1)} s`;
+  return value < 1e6 ? `${short(value / 1000)} ms` : `${short(value / 1e6)} s`;
 }
 
 function percent(share) {

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use contract::State as CommandState;
 use contract::api::CommandView;
 use contract::event::{CommandReport, EventBody};
 use contract::ids::{ArtifactId, CommandId, RelayId};
 use contract::log::LogLines;
+use contract::{State as CommandState, Timestamp};
 
 use super::{html, id};
 use crate::Shared;
 use crate::error::PageError;
 use crate::session::SessionToken;
-use crate::view::Frame;
+use crate::view::{Chip, Frame, state_chip};
 
 /// One step of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,15 @@ pub(crate) struct Step {
     pub(crate) icon: &'static str,
     /// How long it took, in milliseconds.
     pub(crate) duration_ms: Option<u64>,
+}
+
+/// One line of a command's history.
+pub(crate) struct Row {
+    pub(crate) at: Timestamp,
+    pub(crate) report: CommandReport,
+    pub(crate) chip: Chip,
+    /// How long the reported state lasted, in milliseconds, once it has ended.
+    pub(crate) took_ms: Option<u64>,
 }
 
 /// A command with its steps.
@@ -53,16 +62,31 @@ impl Progress {
     }
 
     /// Its reports, oldest first.
-    pub(crate) fn reports(&self) -> Vec<(&contract::Timestamp, &CommandReport)> {
-        self.command
-            .events
-            .iter()
-            .filter_map(|event| match &event.body {
-                EventBody::Command(report) => Some((&event.head.at, report)),
-                _ => None,
-            })
-            .collect()
+    pub(crate) fn history(&self) -> Vec<Row> {
+        let reports = reports(&self.command);
+        let row = |(index, (at, report)): (usize, &(Timestamp, &CommandReport))| {
+            let next = reports.get(index + 1).map(|(_, next)| next);
+            let ended = next.filter(|next| next.state != report.state);
+            let mut chip = state_chip(&report.state);
+            if next.is_some() && !report.state.is_terminal() {
+                (chip.tone, chip.icon) = ("good", "check");
+            }
+            Row { at: *at, report: (*report).clone(), chip, took_ms: ended.and_then(|next| next.duration_ms) }
+        };
+        reports.iter().enumerate().map(row).collect()
     }
+}
+
+/// The reports of a command with their times, oldest first.
+fn reports(command: &CommandView) -> Vec<(Timestamp, &CommandReport)> {
+    command
+        .events
+        .iter()
+        .filter_map(|event| match &event.body {
+            EventBody::Command(body) => Some((event.head.at, body)),
+            _ => None,
+        })
+        .collect()
 }
 
 /// The states that a verb passes on its way to success.
@@ -78,14 +102,7 @@ fn expected_states(verb: &str) -> &'static [CommandState] {
 }
 
 fn steps(command: &CommandView) -> Vec<Step> {
-    let reports: Vec<&CommandReport> = command
-        .events
-        .iter()
-        .filter_map(|event| match &event.body {
-            EventBody::Command(report) => Some(report),
-            _ => None,
-        })
-        .collect();
+    let reports: Vec<&CommandReport> = reports(command).into_iter().map(|(_, report)| report).collect();
     let passed = |state: CommandState| reports.iter().any(|report| report.state == state);
     // A duration belongs to the state that the report ended: the one reported before it.
     let duration = |state: CommandState| {
@@ -141,8 +158,7 @@ struct CommandPage {
 impl CommandPage {
     /// The artifact that it was about, once that was known.
     fn artifact(&self) -> Option<ArtifactId> {
-        let reports = self.progress.as_ref()?.reports();
-        reports.iter().rev().find_map(|(_, report)| report.artifact.clone())
+        reports(&self.command).iter().rev().find_map(|(_, report)| report.artifact.clone())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Pages in a real browser: live, obedient to the policy, no wider than a phone.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use contract::Timestamp;
@@ -9,7 +10,8 @@ use serde_json::json;
 use crate::support::browser::Browser;
 use crate::support::{System, fleet};
 
-const PAGES: [(&str, &str); 10] = [
+const PAGES: [(&str, &str); 12] = [
+    ("login", "/login"),
     ("overview", "/"),
     ("relay", "/relays/bench-1"),
     ("relay-offline", "/relays/attic"),
@@ -20,6 +22,7 @@ const PAGES: [(&str, &str); 10] = [
     ("model", "/models/digits@2"),
     ("command", "/commands/bench-1/0193a5c2-7d10-7c3e-9b51-2f6d1c0a4e11"),
     ("nothing", "/nowhere"),
+    ("first", "/"),
 ];
 
 async fn log_in(system: &System, browser: &Browser, next: &str) {
@@ -87,6 +90,7 @@ async fn pages_obey_the_policy_and_fit_a_phone() {
     {
         browser.look(width, height, dark).await;
         for (name, path) in PAGES {
+            system.api.seen.empty.store(name == "first", Ordering::Relaxed);
             browser.open(&system.url(path)).await;
             tokio::time::sleep(Duration::from_millis(if folder.is_some() { 900 } else { 150 })).await;
             let wide = "return document.documentElement.scrollWidth";
@@ -96,7 +100,7 @@ async fn pages_obey_the_policy_and_fit_a_phone() {
             let ours = |text: &&String| !text.contains("404 (Not Found)");
             assert_eq!(complaints.iter().find(ours), None, "{name}, {look}");
             if let Some(folder) = &folder {
-                browser.screenshot(&folder.join(format!("{name}-{look}.png"))).await;
+                browser.screenshot(folder, &format!("{name}-{look}"), width).await;
             }
         }
     }

@@ -85,11 +85,16 @@ impl Browser {
         self.devtools("Emulation.setEmulatedMedia", features).await;
     }
 
-    /// The whole page as a PNG.
-    pub async fn screenshot(&self, file: &Path) {
-        let shot = self.devtools("Page.captureScreenshot", json!({"captureBeyondViewport": true})).await;
-        let png = base64::engine::general_purpose::STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
-        std::fs::write(file, png).unwrap();
+    /// The whole page as PNGs of at most 1,800 pixels from the top down: `NAME-1.png`, `NAME-2.png`, …
+    pub async fn screenshot(&self, folder: &Path, name: &str, width: u32) {
+        let tall = self.evaluate("return document.documentElement.scrollHeight").await.as_u64().unwrap();
+        for (part, top) in (0..tall).step_by(1800).enumerate() {
+            let clip = json!({"x": 0, "y": top, "width": width, "height": (tall - top).min(1800), "scale": 1});
+            let shot = json!({"captureBeyondViewport": true, "clip": clip});
+            let shot = self.devtools("Page.captureScreenshot", shot).await;
+            let png = base64::engine::general_purpose::STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
+            std::fs::write(folder.join(format!("{name}-{}.png", part + 1)), png).unwrap();
+        }
     }
 
     pub async fn evaluate(&self, script: &str) -> Value {
