@@ -1,0 +1,132 @@
+//! Building firmware: a [`Toolchain`] for each compiler, [`cache`] so that nothing is built twice, [`process`] so that
+//! nothing runs on.
+
+mod cache;
+mod native_cc;
+mod process;
+mod toolchain;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::Code;
+use contract::lifecycle::State;
+use contract::limits;
+use contract::log::Phase;
+use contract::state::Toolchain as ToolchainReport;
+use serde_json::json;
+
+pub use cache::Image;
+pub use toolchain::{Job, Lines, Toolchain};
+
+use crate::boards::BoardType;
+use crate::fetch::Artifact;
+use crate::relay::Relay;
+use crate::work::{Failure, Halt, Ticket};
+
+/// Lines of the toolchain's output that a failed build's event carries.
+const TAIL: usize = 20;
+
+/// Toolchains and what they built.
+#[derive(Debug)]
+pub struct Builder {
+    toolchains: Vec<Arc<dyn Toolchain>>,
+    cache: cache::Cache,
+}
+
+impl Builder {
+    /// All toolchains, working in `dir`. Ends what builds of an earlier process still do.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn new(dir: &Path, bound: u64, limit: Duration) -> std::io::Result<Self> {
+        let work = dir.join("work");
+        process::sweep(&work);
+        std::fs::create_dir_all(&work)?;
+        let native = native_cc::NativeCc::new(work, limit);
+        Ok(Self { toolchains: vec![Arc::new(native)], cache: cache::Cache::new(dir.join("cache"), bound)? })
+    }
+
+    /// Looks which toolchains can be used.
+    pub async fn probe(&self) -> Vec<ToolchainReport> {
+        let mut reports = Vec::new();
+        for toolchain in &self.toolchains {
+            reports.push(toolchain.probe().await);
+        }
+        reports
+    }
+
+    /// The image with this key, if it is there and whole.
+    pub fn cached(&self, key: &str) -> Option<Image> {
+        self.cache.get(key)
+    }
+
+    /// Builds an artifact for a board, or takes what was built before.
+    ///
+    /// # Errors
+    /// Why there is no image.
+    pub async fn image(
+        &self,
+        relay: &Relay,
+        ticket: &Ticket,
+        artifact: &Artifact,
+        board: &BoardType,
+    ) -> Result<Image, Halt> {
+        let Some(toolchain) = self.toolchains.iter().find(|toolchain| toolchain.name() == board.toolchain) else {
+            let message =
+                format!("no toolchain '{}' in this relay, which board '{}' needs", board.toolchain, board.board);
+            return Err(Failure::new(Code::NOT_SUPPORTED, message).into());
+        };
+        let need = u64::from(artifact.manifest.weights_bytes);
+        if need > board.flash_bytes || u64::from(artifact.manifest.arena_bytes) > board.ram_bytes {
+            let message = format!(
+                "the model needs {need} bytes of flash and {} of RAM; board '{}' has {} and {}",
+                artifact.manifest.arena_bytes, board.board, board.flash_bytes, board.ram_bytes
+            );
+            return Err(Failure::new(Code::DOES_NOT_FIT, message).into());
+        }
+        let report = toolchain.probe().await;
+        let key = cache::key(&artifact.manifest.artifact, board, &report.version, toolchain.core_digest());
+        if let Some(image) = self.cache.get(&key) {
+            return Ok(image);
+        }
+        if let Some(problem) = report.problem {
+            return Err(Failure::new(Code::TOOLCHAIN_MISSING, problem).into());
+        }
+        ticket.advance(relay, State::Building, 0.32, &format!("compiling with {}", report.version)).await?;
+        // One builds; whoever wants the same waits here and then finds it.
+        let _alone = self.cache.alone(&key).await;
+        if let Some(image) = self.cache.get(&key) {
+            return Ok(image);
+        }
+        let lines = Lines::default();
+        let log = {
+            let (lines, outbox, id) = (lines.clone(), relay.outbox.clone(), ticket.command.id.clone());
+            let device = ticket.device().cloned();
+            move |text: &str| {
+                lines.push(text);
+                if let Some(device) = &device {
+                    outbox.line(device, Some(&id), Phase::Build, text);
+                }
+            }
+        };
+        let job = Job { artifact: artifact.clone(), board: board.clone(), log: Arc::new(log) };
+        let built = toolchain.build(job).await.map_err(|mut failure| {
+            let tail: Vec<String> = lines.tail(TAIL).iter().map(|line| limits::clip(line)).collect();
+            failure.detail = Some(json!({ "log": tail }));
+            failure
+        })?;
+        if built.image.len() as u64 > board.flash_bytes {
+            let message = format!(
+                "the firmware has {} bytes; board '{}' has {} bytes of flash",
+                built.image.len(),
+                board.board,
+                board.flash_bytes
+            );
+            return Err(Failure::new(Code::DOES_NOT_FIT, message).into());
+        }
+        let image = self.cache.put(relay, &key, built).await?;
+        Ok(image)
+    }
+}

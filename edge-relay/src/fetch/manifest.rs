@@ -1,0 +1,64 @@
+//! Whether a manifest can be trusted and what it may announce.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use contract::Code;
+use contract::artifact::{Manifest, SignedManifest};
+use contract::limits::{BLOCK_BYTES, MAX_ARTIFACT_BYTES};
+use ed25519_dalek::{Signature, VerifyingKey};
+
+use crate::work::Failure;
+
+/// A manifest whose signature and limits were checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked {
+    /// The document.
+    pub manifest: Manifest,
+}
+
+/// Checks signature (RFC 8032, strict), purpose and sizes.
+///
+/// # Errors
+/// `signature_invalid`, `artifact_invalid` or `too_large`.
+pub fn check(trusted: &[VerifyingKey], signed: &SignedManifest) -> Result<Checked, Failure> {
+    let refuse = |message: &str| Failure::new(Code::SIGNATURE_INVALID, message);
+    let signature = STANDARD.decode(&signed.signature).ok();
+    let signature = signature
+        .and_then(|bytes| Signature::from_slice(&bytes).ok())
+        .ok_or_else(|| refuse("the manifest's signature is no ed25519 signature in base64"))?;
+    let bytes = signed.signed_bytes();
+    if !trusted.iter().any(|key| key.verify_strict(&bytes, &signature).is_ok()) {
+        return Err(refuse(
+            "the manifest is not signed by a key that this relay trusts (trusted.pub in its folder); \
+             enrol the relay again if the fleet's key has changed",
+        ));
+    }
+    let invalid = |message: String| Failure::new(Code::ARTIFACT_INVALID, message);
+    let manifest: Manifest = serde_json::from_str(&signed.document)
+        .map_err(|error| invalid(format!("the manifest cannot be read: {error}")))?;
+    if manifest.purpose != Manifest::PURPOSE {
+        let message = format!("the manifest is signed for '{}', not for '{}'", manifest.purpose, Manifest::PURPOSE);
+        return Err(refuse(&message));
+    }
+    if manifest.size == 0 || manifest.size > MAX_ARTIFACT_BYTES {
+        let message = format!("the artifact has {} bytes, allowed are 1 to {MAX_ARTIFACT_BYTES}", manifest.size);
+        return Err(Failure::new(Code::TOO_LARGE, message));
+    }
+    let block = u64::from(manifest.block_bytes);
+    if block == 0 || block > BLOCK_BYTES as u64 || manifest.size.div_ceil(block) != u64::from(manifest.blocks) {
+        let message = format!(
+            "the manifest announces {} blocks of {} bytes for {} bytes; a block has 1 to {BLOCK_BYTES} bytes",
+            manifest.blocks, manifest.block_bytes, manifest.size
+        );
+        return Err(invalid(message));
+    }
+    Ok(Checked { manifest })
+}
+
+impl Checked {
+    /// Size of a block in bytes.
+    pub fn block_len(manifest: &Manifest, index: u32) -> u64 {
+        let block = u64::from(manifest.block_bytes);
+        block.min(manifest.size.saturating_sub(block * u64::from(index)))
+    }
+}

@@ -1,0 +1,123 @@
+//! The relay's own folder: lock, credential, trusted keys, sub-folders.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::VerifyingKey;
+use rustix::fs::{FlockOperation, flock};
+
+use crate::error::RelayError;
+
+/// The folder, locked as long as this lives.
+#[derive(Debug)]
+pub struct Folder {
+    dir: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes the folder with its sub-folders (0700) if need be, and locks it.
+    ///
+    /// # Errors
+    /// [`RelayError::InUse`] or [`RelayError::File`].
+    pub fn open(dir: &Path) -> Result<Self, RelayError> {
+        for dir in [dir.to_owned(), dir.join("blocks"), dir.join("artifacts"), dir.join("builds")] {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+            made.map_err(|source| RelayError::File { what: "cannot create the folder", path: dir, source })?;
+        }
+        let dir = dir.canonicalize().map_err(|source| RelayError::File {
+            what: "cannot find the folder",
+            path: dir.to_owned(),
+            source,
+        })?;
+        let path = dir.join("lock");
+        let failed = |source| RelayError::File { what: "cannot lock", path: path.clone(), source };
+        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let lock = lock.map_err(failed)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { dir, _lock: lock }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(RelayError::InUse(dir)),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+
+    /// The folder itself.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Path of something in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// The relay's secret for the broker.
+    ///
+    /// # Errors
+    /// [`RelayError::Missing`] before enrolment.
+    pub fn token(&self) -> Result<String, RelayError> {
+        let path = self.path("token");
+        match fs::read_to_string(&path) {
+            Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
+            Ok(_) => Err(RelayError::Content { path, problem: "the token is empty; enrol this relay again".into() }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(RelayError::Missing {
+                path,
+                help: "it holds this relay's secret; 'tinymlaas up' makes it, or copy it from where the relay was enrolled",
+            }),
+            Err(source) => Err(RelayError::File { what: "cannot read", path, source }),
+        }
+    }
+
+    /// The fleet's public keys. Without one no manifest can be trusted, so at least one is required.
+    ///
+    /// # Errors
+    /// A missing or unreadable file names the line at fault.
+    pub fn trusted(&self) -> Result<Vec<VerifyingKey>, RelayError> {
+        let path = self.path("trusted.pub");
+        let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => RelayError::Missing {
+                path: path.clone(),
+                help: "it holds the fleet's public signing keys, base64, one a line; without one nothing can be installed",
+            },
+            _ => RelayError::File { what: "cannot read", path: path.clone(), source },
+        })?;
+        let mut keys = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let key = STANDARD.decode(line).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+            match key.and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok()) {
+                Some(key) => keys.push(key),
+                None => {
+                    let problem = format!("line {} is no ed25519 public key (32 bytes in base64)", index + 1);
+                    return Err(RelayError::Content { path, problem });
+                }
+            }
+        }
+        if keys.is_empty() {
+            return Err(RelayError::Content { path, problem: "there is no key in it".into() });
+        }
+        Ok(keys)
+    }
+}
+
+/// Writes a file as a whole: before the rename the old one is there, after it the new one, synced.
+pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    use std::io::Write as _;
+    let new = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&new, path)
+}
+
+/// Makes renames within `dir` durable.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}

@@ -1,0 +1,49 @@
+//! Versions of the journal's tables. Only ever add to the list.
+
+use sea_orm_migration::prelude::*;
+
+/// All versions.
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(First)]
+    }
+}
+
+struct First;
+
+impl MigrationName for First {
+    fn name(&self) -> &str {
+        "m0001_first"
+    }
+}
+
+/// Documents are JSON text, times microseconds since 1970.
+const FIRST: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE streams (stream INTEGER PRIMARY KEY, next INTEGER NOT NULL);
+INSERT INTO streams (stream, next) VALUES (0, 1), (1, 1), (2, 1);
+CREATE TABLE outbox (
+    stream INTEGER NOT NULL, seq INTEGER NOT NULL, topic TEXT NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (stream, seq)
+) WITHOUT ROWID;
+CREATE TABLE commands (
+    id TEXT PRIMARY KEY, body TEXT NOT NULL, state TEXT NOT NULL, terminal INTEGER NOT NULL,
+    report TEXT NOT NULL, manifest TEXT, attempts INTEGER NOT NULL, accepted_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+);
+CREATE INDEX commands_live ON commands (terminal, accepted_at);
+CREATE TABLE devices (
+    name TEXT PRIMARY KEY, serial_number TEXT UNIQUE, board TEXT NOT NULL, product TEXT, port TEXT NOT NULL,
+    observe TEXT, firmware TEXT, previous TEXT
+);
+";
+
+#[async_trait::async_trait]
+impl MigrationTrait for First {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.get_connection().execute_unprepared(FIRST).await.map(|_| ())
+    }
+}

@@ -1,0 +1,144 @@
+//! The port of one device: opened exclusively, closed and opened again at need.
+
+use std::io::Read as _;
+use std::time::Duration;
+
+use contract::Code;
+use firmware::session::{DriveError, Event, Link, Seq, Session, SessionError, drive};
+use serialport::TTYPort;
+
+/// How long a read waits: also how soon a stop is noticed.
+const READ: Duration = Duration::from_millis(20);
+
+/// Why a conversation with a board failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// Another program holds the port.
+    #[error("another program holds {0}: close it (a serial monitor, another relay) and try again")]
+    Busy(String),
+    /// The relay may not open the port.
+    #[error(
+        "the relay may not open {0}: add its user to the group that owns the port (Debian: 'usermod -aG dialout USER')"
+    )]
+    Denied(String),
+    /// The port is gone or failed.
+    #[error("the device was lost: {0}")]
+    Lost(String),
+    /// The board did not answer, or refused.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// Asked to stop.
+    #[error("stopped on request")]
+    Stopped,
+}
+
+impl Fault {
+    /// The code for reports; `otherwise` where the board answered badly or not at all.
+    pub fn code(&self, otherwise: Code) -> Code {
+        match self {
+            Fault::Busy(_) => Code::PORT_BUSY,
+            Fault::Denied(_) => Code::PORT_DENIED,
+            Fault::Lost(_) => Code::DEVICE_LOST,
+            Fault::Stopped => Code::CANCELLED,
+            Fault::Session(SessionError::TooBig { .. }) => Code::DOES_NOT_FIT,
+            Fault::Session(_) => otherwise,
+        }
+    }
+}
+
+impl From<DriveError> for Fault {
+    fn from(error: DriveError) -> Self {
+        match error {
+            DriveError::Port(error) => Fault::Lost(error.to_string()),
+            DriveError::Session(error) => Fault::Session(error),
+            DriveError::Cancelled => Fault::Stopped,
+        }
+    }
+}
+
+/// The serial line of one device.
+#[derive(Debug)]
+pub struct SerialLine {
+    path: String,
+    baud: u32,
+    open: Option<(TTYPort, Link)>,
+}
+
+impl SerialLine {
+    /// A line that is not open yet.
+    pub fn new(path: String, baud: u32) -> Self {
+        Self { path, baud, open: None }
+    }
+
+    /// Path of the port.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Closes the port, so that another program (or a programmer of its own) can have it.
+    pub fn close(&mut self) {
+        self.open = None;
+    }
+
+    /// Opens the port unless it is open: exclusively (TIOCEXCL and an advisory lock).
+    fn opened(&mut self) -> Result<&mut (TTYPort, Link), Fault> {
+        if self.open.is_none() {
+            let port = serialport::new(&self.path, self.baud).timeout(READ).open_native();
+            let port = port.map_err(|error| self.why(&error))?;
+            let seed = uuid::Uuid::new_v4().as_bytes()[0];
+            self.open = Some((port, Link { seq: Seq::starting_at(seed), ..Link::default() }));
+        }
+        self.open.as_mut().ok_or_else(|| Fault::Lost(self.path.clone()))
+    }
+
+    fn why(&self, error: &serialport::Error) -> Fault {
+        use std::io::ErrorKind;
+        let shown = format!("{} ({error})", self.path);
+        match error.kind() {
+            serialport::ErrorKind::NoDevice if std::path::Path::new(&self.path).exists() => Fault::Busy(shown),
+            serialport::ErrorKind::Io(ErrorKind::PermissionDenied) => Fault::Denied(shown),
+            serialport::ErrorKind::Io(ErrorKind::ResourceBusy | ErrorKind::WouldBlock) => Fault::Busy(shown),
+            _ => Fault::Lost(shown),
+        }
+    }
+
+    /// Runs a conversation. `on_event` hears everything beside it and returns whether to go on.
+    ///
+    /// # Errors
+    /// [`Fault`]; after a lost port the line is closed.
+    pub fn run<S: Session>(
+        &mut self,
+        session: &mut S,
+        on_event: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<S::Output, Fault> {
+        let (port, link) = self.opened()?;
+        let result = drive(port, link, session, on_event).map_err(Fault::from);
+        if matches!(result, Err(Fault::Lost(_))) {
+            self.close();
+        }
+        result
+    }
+
+    /// Listens for one read. The items are what the decoder makes of it.
+    ///
+    /// # Errors
+    /// [`Fault::Lost`]; the line is closed then.
+    pub fn listen(&mut self) -> Result<Vec<firmware::frame::Item>, Fault> {
+        let (port, link) = self.opened()?;
+        let mut buffer = [0; 1024];
+        match port.read(&mut buffer) {
+            Ok(0) => {}
+            Ok(got) => return Ok(link.decoder.push(&buffer[..got])),
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock) => {
+                return Ok(link.decoder.flush().into_iter().collect());
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => return Ok(Vec::new()),
+            Err(error) => {
+                self.close();
+                return Err(Fault::Lost(error.to_string()));
+            }
+        }
+        self.close();
+        Err(Fault::Lost(format!("{} was closed by the other side", self.path)))
+    }
+}

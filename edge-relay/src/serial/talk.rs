@@ -1,0 +1,116 @@
+//! What runs on a board, and whether it computes what it should.
+
+use std::time::Duration;
+
+use firmware::bootloader::Request;
+use firmware::message::{BoardMessage, HostMessage, Info, NakCode};
+use firmware::session::{Ask, Event, Inference, Outcome, SessionError, hello};
+
+use super::port::{Fault, SerialLine};
+
+/// What a board says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// Firmware answers.
+    Running(Box<Info>),
+    /// There is no firmware.
+    Empty,
+    /// There is firmware, and it does not answer; the text says what the board knows of it.
+    Silent(String),
+}
+
+/// Asks what runs on the board.
+///
+/// # Errors
+/// [`Fault`], also if neither firmware nor bootloader answers.
+pub fn condition(line: &mut SerialLine, on_event: &mut dyn FnMut(Event) -> bool) -> Result<Condition, Fault> {
+    match line.run(&mut hello(), on_event) {
+        Ok(BoardMessage::Info(info)) => return Ok(Condition::Running(Box::new(info))),
+        Ok(_) | Err(Fault::Session(_)) => {}
+        Err(fault) => return Err(fault),
+    }
+    // A board may have been in its bootloader and is on its way to the firmware.
+    let ask = HostMessage::Bootloader(Request::Hello);
+    match line.run(&mut Ask::new(ask, Duration::from_millis(500), 4), on_event)? {
+        BoardMessage::Bootloader(info) if info.flash_size == 0 => Ok(Condition::Empty),
+        BoardMessage::Bootloader(info) => Ok(Condition::Silent(format!(
+            "its firmware does not answer (it ended {} times by itself{}{})",
+            info.crash_count,
+            if info.last_exit.is_empty() { "" } else { ", last with " },
+            info.last_exit
+        ))),
+        _ => Err(Fault::Session(SessionError::NoAnswer { what: "BL_HELLO", tries: 4 })),
+    }
+}
+
+/// One inference.
+///
+/// # Errors
+/// [`Fault`].
+pub fn infer(
+    line: &mut SerialLine,
+    info: &Info,
+    input: &[u8],
+    limit: Duration,
+    on_event: &mut dyn FnMut(Event) -> bool,
+) -> Result<Outcome, Fault> {
+    line.run(&mut Inference::new(info, input.to_vec(), limit)?, on_event)
+}
+
+/// What a self-test found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Vectors compared.
+    pub vectors: usize,
+    /// Numbers of those whose answer differs, from 0.
+    pub wrong: Vec<usize>,
+    /// Inferences that the model itself refused.
+    pub refused: usize,
+    /// Sum of the times on the board, in microseconds.
+    pub latency_us: u64,
+    /// Why there was nothing to compare: other firmware, or none that answers.
+    pub problem: Option<String>,
+}
+
+impl Verdict {
+    /// Whether every answer was right to the bit.
+    pub fn passed(&self) -> bool {
+        self.wrong.is_empty() && self.refused == 0 && self.problem.is_none()
+    }
+}
+
+/// Sends every golden input and compares the answers bit for bit.
+///
+/// # Errors
+/// [`Fault`] if the board stops answering; wrong answers are no fault but a verdict.
+pub fn verify(
+    line: &mut SerialLine,
+    info: &Info,
+    golden: &[(Vec<u8>, Vec<u8>)],
+    limit: Duration,
+    on_event: &mut dyn FnMut(Event) -> bool,
+) -> Result<Verdict, Fault> {
+    let mut verdict = Verdict::default();
+    for (number, (input, expected)) in golden.iter().enumerate() {
+        match infer(line, info, input, limit, &mut |event| match event {
+            Event::Progress(_) => true,
+            other => on_event(other),
+        }) {
+            Ok(outcome) => {
+                verdict.latency_us += u64::from(outcome.latency_us);
+                if outcome.output != *expected {
+                    verdict.wrong.push(number);
+                }
+            }
+            Err(Fault::Session(SessionError::Refused { code: NakCode::ModelFailed, .. })) => verdict.refused += 1,
+            Err(fault) => return Err(fault),
+        }
+        verdict.vectors += 1;
+        // Counts that fit into a relay's memory are exact enough as f32 for a progress bar.
+        #[allow(clippy::cast_precision_loss)]
+        if !on_event(Event::Progress(verdict.vectors as f32 / golden.len() as f32)) {
+            return Err(Fault::Stopped);
+        }
+    }
+    Ok(verdict)
+}

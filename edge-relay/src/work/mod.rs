@@ -1,0 +1,13 @@
+//! Commands: [`admit`] decides, a [`Ticket`] reports, a job for each verb works.
+
+pub mod admit;
+pub mod cancel;
+pub mod failure;
+pub mod install;
+pub mod resume;
+pub mod run;
+pub mod ticket;
+pub mod verbs;
+
+pub use failure::{Failure, Halt};
+pub use ticket::Ticket;
