@@ -18,7 +18,7 @@ use crate::workspace::{self, Package};
 
 const DEFAULT_SECONDS: u64 = 60;
 const MOST_SECONDS: u64 = 7 * 24 * 3600;
-const FIRST_CASES: u32 = 1_000;
+const FIRST_CASES: u32 = 256;
 const MOST_CASES: u32 = 1_000_000;
 
 /// A test program with the full names of its property tests.
@@ -138,12 +138,12 @@ fn fuzz(program: &Program, end: Instant) -> Result<bool, Failure> {
         }
         cases = cases.saturating_mul(2).min(MOST_CASES);
     }
-    step::say(&format!(
-        "{}: {} tests, {runs} full runs in {}, up to {cases} cases each, nothing found",
-        program.label,
-        program.tests.len(),
-        step::seconds(begin.elapsed())
-    ));
+    let label = format!("{}: {} tests", program.label, program.tests.len());
+    let time = step::seconds(begin.elapsed());
+    step::say(&match runs {
+        0 => format!("{label}: nothing found in {time}, which was too short for {FIRST_CASES} cases of each"),
+        _ => format!("{label}: nothing found in {runs} runs and {time}, the last run with up to {cases} cases of each"),
+    });
     Ok(true)
 }
 
