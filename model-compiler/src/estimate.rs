@@ -102,8 +102,8 @@ const fn allowance(core: Core) -> Allowance {
     match core {
         Core::Avr => Allowance {
             firmware_flash: 9_000,
-            kernel_flash: 1_400,
-            layer_flash: 90,
+            kernel_flash: 1_100,
+            layer_flash: 60,
             firmware_ram: 900,
             deci_cycles_per_mac: 260,
             base_cycles: 60_000,

@@ -129,6 +129,20 @@ impl Window {
         self.out_h * self.out_w
     }
 
+    /// Elements that one run of a pooling operator reads, padding counted like data.
+    pub fn reads(&self) -> u64 {
+        [self.out_h, self.out_w, self.in_c, self.kernel_h, self.kernel_w]
+            .iter()
+            .fold(1, |all, factor| all.saturating_mul(*factor as u64))
+    }
+
+    /// True if some window reaches into padding.
+    pub fn is_padded(&self) -> bool {
+        let last_row = (self.out_h - 1) * self.stride_h + (self.kernel_h - 1) * self.dilation_h;
+        let last_column = (self.out_w - 1) * self.stride_w + (self.kernel_w - 1) * self.dilation_w;
+        self.pad_top > 0 || self.pad_left > 0 || last_row >= self.in_h || last_column >= self.in_w
+    }
+
     /// Number of kernel positions.
     pub fn taps(&self) -> usize {
         self.kernel_h * self.kernel_w
@@ -269,6 +283,14 @@ impl Op {
             }
             Self::Dense { inputs, outputs, .. } => product(&[*inputs, *outputs]),
             _ => 0,
+        }
+    }
+
+    /// Multiply-accumulates, or for pooling the reads: what bounds the time of one run.
+    pub fn work(&self) -> u64 {
+        match self {
+            Self::MaxPool { window } | Self::AveragePool { window } => window.reads(),
+            _ => self.macs(),
         }
     }
 

@@ -58,6 +58,19 @@ impl QTensor {
         (steps + f64::from(self.zero_point)).clamp(-128.0, 127.0) as i8
     }
 
+    /// Bounds that stand for `low` and `high`, as TFLite computes them for fused activations.
+    pub fn bounds(&self, low: f32, high: f32) -> Bounds {
+        let steps = |real: f32, unbounded: i8| {
+            if real.is_infinite() {
+                return unbounded;
+            }
+            let steps = (real / self.scale).round() + self.zero_point as f32;
+            // `as` saturates.
+            steps as i8
+        };
+        Bounds { low: steps(low, i8::MIN), high: steps(high, i8::MAX) }
+    }
+
     /// The real value.
     #[inline]
     pub fn dequantize(&self, q: i8) -> f32 {
@@ -117,6 +130,20 @@ impl Linear {
     pub fn bytes(&self) -> usize {
         // A multiplier is an i32 and an i8 shift.
         self.weights.len() + 4 * self.bias.len() + 5 * self.requant.len()
+    }
+
+    /// True if some input could make a sum leave 32 bits. The output channel is the
+    /// last axis of the weights (`channel_last`) or the first.
+    pub fn can_overflow(&self, channel_last: bool) -> bool {
+        let channels = self.bias.len();
+        let terms = self.weights.len() / channels;
+        let mut sums: Vec<i64> = self.bias.iter().map(|bias| i64::from(*bias).abs()).collect();
+        for (index, weight) in self.weights.iter().enumerate() {
+            let channel = if channel_last { index % channels } else { index / terms };
+            // An input differs from its zero point by at most 255.
+            sums[channel] += 255 * i64::from(*weight).abs();
+        }
+        sums.iter().any(|sum| *sum > i64::from(i32::MAX))
     }
 
     /// The multiplier of an output channel.
@@ -207,6 +234,16 @@ pub enum QOp {
 }
 
 impl QOp {
+    /// The sum of two tensors with these quantizations.
+    pub fn add(a: &QTensor, b: &QTensor, out: &QTensor, bounds: Bounds) -> Self {
+        let twice_max = 2.0 * f64::from(a.scale.max(b.scale));
+        Self::Add {
+            operands: [Multiplier::of(f64::from(a.scale) / twice_max), Multiplier::of(f64::from(b.scale) / twice_max)],
+            sum: Multiplier::of(twice_max / (f64::from(1 << 20) * f64::from(out.scale))),
+            bounds,
+        }
+    }
+
     /// Name for people, as reports show it.
     pub fn name(&self) -> &'static str {
         match self {
@@ -259,13 +296,22 @@ impl QOp {
 
     /// Multiply-accumulates of one run, padding counted like data.
     pub fn macs(&self) -> u64 {
+        let product = |factors: &[usize]| factors.iter().fold(1_u64, |all, factor| all.saturating_mul(*factor as u64));
         match self {
-            Self::Conv2d { window, out_c, .. } => (window.out_pixels() * out_c * window.taps() * window.in_c) as u64,
+            Self::Conv2d { window, out_c, .. } => product(&[window.out_pixels(), *out_c, window.taps(), window.in_c]),
             Self::DepthwiseConv2d { window, multiplier, .. } => {
-                (window.out_pixels() * window.in_c * multiplier * window.taps()) as u64
+                product(&[window.out_pixels(), window.in_c, *multiplier, window.taps()])
             }
-            Self::Dense { inputs, outputs, .. } => (inputs * outputs) as u64,
+            Self::Dense { inputs, outputs, .. } => product(&[*inputs, *outputs]),
             _ => 0,
+        }
+    }
+
+    /// Multiply-accumulates, or for pooling the reads: what bounds the time of one run.
+    pub fn work(&self) -> u64 {
+        match self {
+            Self::MaxPool { window, .. } | Self::AveragePool { window, .. } => window.reads(),
+            _ => self.macs(),
         }
     }
 }

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::fixed::{Multiplier, softmax_parameters};
 use crate::float;
-use crate::ir::{Clamp, Graph, Node, Op};
+use crate::ir::{Graph, Node, Op};
 use crate::qir::{Bounds, Linear, QNode, QOp, QTensor, QuantGraph};
 
 /// How ranges are chosen.
@@ -206,13 +206,6 @@ fn parameters(low: f32, high: f32) -> (f32, i32) {
     (scale, zero.clamp(-128.0, 127.0) as i32)
 }
 
-fn bounds(clamp: &Clamp, to: &QTensor) -> Bounds {
-    Bounds {
-        low: if clamp.low == f32::NEG_INFINITY { i8::MIN } else { to.quantize(clamp.low) },
-        high: if clamp.high == f32::INFINITY { i8::MAX } else { to.quantize(clamp.high) },
-    }
-}
-
 fn quantized(node: &Node, tensors: &[QTensor]) -> Result<QOp, QuantizeError> {
     let from = &tensors[node.inputs[0]];
     let to = &tensors[node.output];
@@ -221,17 +214,17 @@ fn quantized(node: &Node, tensors: &[QTensor]) -> Result<QOp, QuantizeError> {
         Op::Conv2d { window, out_c, weights, bias, clamp } => QOp::Conv2d {
             window: *window,
             out_c: *out_c,
-            linear: linear(node, weights, bias, false, bounds(clamp, to), from, to)?,
+            linear: linear(node, weights, bias, false, to.bounds(clamp.low, clamp.high), from, to)?,
         },
         Op::DepthwiseConv2d { window, multiplier, weights, bias, clamp } => QOp::DepthwiseConv2d {
             window: *window,
             multiplier: *multiplier,
-            linear: linear(node, weights, bias, true, bounds(clamp, to), from, to)?,
+            linear: linear(node, weights, bias, true, to.bounds(clamp.low, clamp.high), from, to)?,
         },
         Op::Dense { inputs, outputs, weights, bias, clamp } => QOp::Dense {
             inputs: *inputs,
             outputs: *outputs,
-            linear: linear(node, weights, bias, false, bounds(clamp, to), from, to)?,
+            linear: linear(node, weights, bias, false, to.bounds(clamp.low, clamp.high), from, to)?,
         },
         Op::MaxPool { window } => QOp::MaxPool { window: *window, bounds: Bounds::FULL },
         Op::AveragePool { window } => {
@@ -240,7 +233,7 @@ fn quantized(node: &Node, tensors: &[QTensor]) -> Result<QOp, QuantizeError> {
             }
             QOp::AveragePool { window: *window, bounds: Bounds::FULL }
         }
-        Op::Add { clamp } => add(&tensors[node.inputs[1]], from, to, clamp),
+        Op::Add { clamp } => QOp::add(from, &tensors[node.inputs[1]], to, to.bounds(clamp.low, clamp.high)),
         Op::Softmax { rows, depth } => {
             if *depth >= 512 {
                 // From 512 on the sum of exponentials can leave the 32-bit shifts of the specification.
@@ -251,7 +244,7 @@ fn quantized(node: &Node, tensors: &[QTensor]) -> Result<QOp, QuantizeError> {
         }
         Op::Clamp { clamp } => QOp::Rescale {
             multiplier: Multiplier::of(f64::from(from.scale) / f64::from(to.scale)),
-            bounds: bounds(clamp, to),
+            bounds: to.bounds(clamp.low, clamp.high),
         },
         Op::Transpose { dims, perm } => {
             let (dims, perm) = merged_axes(dims, perm);
@@ -261,18 +254,6 @@ fn quantized(node: &Node, tensors: &[QTensor]) -> Result<QOp, QuantizeError> {
             QOp::Transpose { dims, perm }
         }
     })
-}
-
-fn add(other: &QTensor, from: &QTensor, to: &QTensor, clamp: &Clamp) -> QOp {
-    let twice_max = 2.0 * f64::from(from.scale.max(other.scale));
-    QOp::Add {
-        operands: [
-            Multiplier::of(f64::from(from.scale) / twice_max),
-            Multiplier::of(f64::from(other.scale) / twice_max),
-        ],
-        sum: Multiplier::of(twice_max / (f64::from(1 << 20) * f64::from(to.scale))),
-        bounds: bounds(clamp, to),
-    }
 }
 
 /// Quantizes weights and bias. The output channel is the last axis of the
@@ -319,15 +300,12 @@ fn linear(
         .zip(&scales)
         .map(|(bias, scale)| (f64::from(*bias) / (input_scale * scale)).round() as i32)
         .collect();
-    let mut sums: Vec<i64> = bias.iter().map(|bias| i64::from(*bias).abs()).collect();
-    for (index, weight) in quantized.iter().enumerate() {
-        sums[channel_of(index)] += 255 * i64::from(*weight).abs();
-    }
-    if sums.iter().any(|sum| *sum > i64::from(i32::MAX)) {
+    let requant = scales.iter().map(|scale| Multiplier::of(input_scale * scale / f64::from(to.scale))).collect();
+    let linear = Linear { weights: quantized, bias, requant, bounds };
+    if linear.can_overflow(channel_last) {
         return Err(QuantizeError::Overflow { layer: node.name.clone(), terms });
     }
-    let requant = scales.iter().map(|scale| Multiplier::of(input_scale * scale / f64::from(to.scale))).collect();
-    Ok(Linear { weights: quantized, bias, requant, bounds })
+    Ok(linear)
 }
 
 /// The same transposition with axes of size 1 dropped and inseparable ones merged.

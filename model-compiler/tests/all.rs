@@ -13,3 +13,5 @@ mod digits;
 mod import;
 #[path = "all/random.rs"]
 mod random;
+#[path = "all/tflite.rs"]
+mod tflite;

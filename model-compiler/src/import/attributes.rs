@@ -51,8 +51,8 @@ impl<'a> Attributes<'a> {
         values
             .iter()
             .map(|v| match usize::try_from(*v) {
-                Ok(size @ 1..=65_536) => Ok(size),
-                _ => Err(Fault::Bad(format!("attribute `{name}` holds {v}, values of 1 to 65536 are possible"))),
+                Ok(size @ 1..=4_096) => Ok(size),
+                _ => Err(Fault::Bad(format!("attribute `{name}` holds {v}, values of 1 to 4096 are possible"))),
             })
             .collect()
     }

@@ -3,6 +3,7 @@
 
 use tract_onnx::pb::{TensorProto, tensor_proto::DataType};
 
+use super::flatbuffer::words;
 use super::{Budget, Fault};
 use crate::ir::transposed;
 
@@ -255,12 +256,4 @@ pub(crate) fn checked_shape(dims: &[i64]) -> Result<Vec<usize>, String> {
 /// Number of elements of a shape.
 pub(crate) fn checked_len(shape: &[usize]) -> Result<usize, String> {
     shape.iter().try_fold(1_usize, |len, dim| len.checked_mul(*dim)).ok_or_else(|| format!("shape {shape:?} overflows"))
-}
-
-fn words<const N: usize>(raw: &[u8]) -> impl Iterator<Item = [u8; N]> + '_ {
-    raw.chunks_exact(N).map(|chunk| {
-        let mut word = [0; N];
-        word.copy_from_slice(chunk);
-        word
-    })
 }

@@ -3,17 +3,21 @@
 
 mod attributes;
 mod constant;
+mod flatbuffer;
 mod fold;
 pub mod onnx;
 mod onnx_conv;
 mod onnx_linear;
 mod onnx_shape;
+pub mod tflite;
+mod tflite_ops;
 mod value;
 mod wire_scan;
 
 use thiserror::Error;
 
 pub use self::onnx::import as onnx;
+pub use self::tflite::import as tflite;
 
 /// Bounds on what an importer accepts, so that no file can exhaust the machine.
 #[derive(Debug, Clone, Copy)]
@@ -24,13 +28,13 @@ pub struct ImportLimits {
     pub max_nodes: usize,
     /// Most elements of all constants and activations together.
     pub max_elements: usize,
-    /// Most multiply-accumulates of one inference.
+    /// Most multiply-accumulates, or reads of pooling windows, of one inference.
     pub max_macs: u64,
 }
 
 impl Default for ImportLimits {
     fn default() -> Self {
-        Self { max_bytes: 32 << 20, max_nodes: 10_000, max_elements: 32 << 20, max_macs: 2_000_000_000 }
+        Self { max_bytes: 32 << 20, max_nodes: 10_000, max_elements: 16 << 20, max_macs: 2_000_000_000 }
     }
 }
 
@@ -39,6 +43,10 @@ pub const SUPPORTED_ONNX: &str = "Add, AveragePool, BatchNormalization, Clip, Co
 DequantizeLinear (constants), Div, Dropout, Flatten, Gemm, GlobalAveragePool, GlobalMaxPool, Identity, MatMul, \
 MaxPool, Mul, ReduceMean (height and width), Relu, Reshape, Softmax, Squeeze, Sub, Transpose, Unsqueeze; on \
 constants also Cast, Concat, Gather, Shape";
+
+/// Operators that [`tflite::import`] knows, as error messages list them.
+pub const SUPPORTED_TFLITE: &str = "ADD, AVERAGE_POOL_2D, CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, MAX_POOL_2D, \
+RELU, RELU6, RESHAPE, SOFTMAX, SQUEEZE, all int8";
 
 /// Why a model file cannot be imported.
 #[derive(Debug, Error, PartialEq)]
@@ -54,8 +62,10 @@ pub enum ImportError {
         limit: u64,
     },
     /// The bytes are no model file of this format, or a damaged one.
-    #[error("not a usable ONNX file: {reason}")]
+    #[error("not a usable {format} file: {reason}")]
     Malformed {
+        /// The format that was expected.
+        format: &'static str,
         /// What is wrong and where.
         reason: String,
     },

@@ -31,7 +31,7 @@ const FLOAT: i32 = 1;
 /// [`ImportError`] names the node and the operator that cannot be used, or the
 /// limit that was passed. No file makes it panic.
 pub fn import(bytes: &[u8], limits: &ImportLimits) -> Result<Graph, ImportError> {
-    let malformed = |reason: String| ImportError::Malformed { reason };
+    let malformed = |reason: String| ImportError::Malformed { format: "ONNX", reason };
     let limit = |what: &str, found: u64, limit: u64| {
         if found <= limit {
             return Ok(());
@@ -82,7 +82,7 @@ impl Importer {
     }
 
     fn graph(mut self, file: &GraphProto) -> Result<Graph, ImportError> {
-        let malformed = |reason: String| ImportError::Malformed { reason };
+        let malformed = |reason: String| ImportError::Malformed { format: "ONNX", reason };
         let initializers: HashMap<&str, usize> =
             file.initializer.iter().enumerate().map(|(index, tensor)| (tensor.name.as_str(), index)).collect();
         let inputs: Vec<&ValueInfoProto> =
@@ -235,7 +235,10 @@ impl Importer {
 
     /// Adds a node that writes a new tensor of this stored shape.
     pub fn push(&mut self, op: Op, inputs: Vec<usize>, stored: Vec<usize>) -> Result<usize, Fault> {
-        self.macs.take(usize::try_from(op.macs()).unwrap_or(usize::MAX), "multiply-accumulates of an inference")?;
+        self.macs.take(
+            usize::try_from(op.work()).unwrap_or(usize::MAX),
+            "multiply-accumulates and window reads of an inference",
+        )?;
         let name = self.current.clone();
         let output = self.activation(&name, stored)?.tensor;
         self.nodes.push(Node { name, inputs, output, op });

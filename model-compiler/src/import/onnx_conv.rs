@@ -99,9 +99,7 @@ impl Importer {
         let op = if node.op_type.ends_with("MaxPool") {
             Op::MaxPool { window }
         } else {
-            let padded = (0..window.out_h).any(|y| (0..window.kernel_h).any(|k| window.row(y, k).is_none()))
-                || (0..window.out_w).any(|x| (0..window.kernel_w).any(|k| window.column(x, k).is_none()));
-            if padded && attributes.int("count_include_pad", 0) != 0 {
+            if window.is_padded() && attributes.int("count_include_pad", 0) != 0 {
                 return Err(Fault::unsupported(
                     "count_include_pad 1 with padding",
                     "count_include_pad 0, or no padding",
@@ -184,7 +182,7 @@ fn window(input: &Activation, geometry: &Geometry, attributes: &Attributes<'_>, 
         Some(pads) if !pads.is_empty() => pads.to_vec(),
         _ => vec![0; space * 2],
     };
-    if pads.len() != space * 2 || pads.iter().any(|pad| !(0..=65_536).contains(pad)) {
+    if pads.len() != space * 2 || pads.iter().any(|pad| !(0..=4_096).contains(pad)) {
         return Err(Fault::Bad(format!("attribute `pads` is {pads:?}")));
     }
     let auto_pad = attributes.text("auto_pad").unwrap_or_default();

@@ -1,0 +1,108 @@
+//! int8 TFLite models: bit for bit what TFLite's reference kernels answer.
+
+use model_compiler::import::{self, ImportLimits};
+use model_compiler::qir::QuantGraph;
+use model_compiler::{codegen, plan, reference};
+use proptest::prelude::*;
+
+use crate::common::{STRICT, compiler, run_c, shared_models};
+
+const MODELS: [&str; 5] = ["hello_world", "kws", "ad", "ic", "person_detect"];
+
+/// A model with its golden inputs and outputs.
+struct Golden {
+    name: &'static str,
+    file: Vec<u8>,
+    inputs: Vec<u8>,
+    outputs: Vec<u8>,
+}
+
+/// The models that are on this machine.
+fn models() -> Vec<Golden> {
+    let Some(folder) = shared_models() else {
+        eprintln!("SKIPPED: no shared/models beside the project: no .tflite file was tried");
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for name in MODELS {
+        let read = |end: &str| std::fs::read(folder.join(format!("{name}.{end}")));
+        match (read("tflite"), read("inputs.bin"), read("outputs.bin")) {
+            (Ok(file), Ok(inputs), Ok(outputs)) => found.push(Golden { name, file, inputs, outputs }),
+            _ => eprintln!("SKIPPED: {name}.tflite or its vectors are not in shared/models"),
+        }
+    }
+    found
+}
+
+fn signed(bytes: &[u8]) -> Vec<i8> {
+    bytes.iter().map(|byte| byte.cast_signed()).collect()
+}
+
+fn vectors(golden: &Golden, graph: &QuantGraph) -> (Vec<Vec<i8>>, Vec<i8>) {
+    let len = graph.tensors[graph.input].len();
+    let inputs: Vec<Vec<i8>> = signed(&golden.inputs).chunks_exact(len).map(<[i8]>::to_vec).collect();
+    assert_eq!(inputs.len(), 32, "{}", golden.name);
+    (inputs, signed(&golden.outputs))
+}
+
+#[test]
+fn golden_vectors_of_real_models_differ_in_no_byte() {
+    for golden in models() {
+        let graph = import::tflite(&golden.file, &ImportLimits::default()).unwrap();
+        let (inputs, expected) = vectors(&golden, &graph);
+        let got: Vec<i8> = inputs.iter().flat_map(|input| reference::run(&graph, input).unwrap()).collect();
+        let different = got.iter().zip(&expected).filter(|(a, b)| a != b).count();
+        assert_eq!(got.len(), expected.len());
+        let plan = plan::plan(&graph);
+        assert_eq!(plan::conflict(&graph, &plan), None);
+        println!(
+            "{}: {different} of {} bytes differ in the reference; arena {} B (bound {} B)",
+            golden.name,
+            got.len(),
+            plan.arena_bytes,
+            plan.bound_bytes
+        );
+        assert_eq!(different, 0, "{}", golden.name);
+        let Some(cc) = compiler("cc") else { continue };
+        let sources = codegen::c99(&graph, &plan, golden.name);
+        let flags: Vec<&str> = STRICT.iter().copied().chain(["-O2"]).collect();
+        let answers = run_c(&cc, &flags, &sources, &inputs);
+        let different = answers.iter().zip(&expected).filter(|(a, b)| a != b).count();
+        assert_eq!((answers.len(), different), (expected.len(), 0), "{} in C", golden.name);
+    }
+}
+
+#[test]
+fn a_tflite_file_cut_anywhere_does_not_panic() {
+    for golden in models() {
+        for part in 0..200 {
+            let cut = golden.file.len() * part / 200;
+            // What lies behind the cut may be unused, so that a few cuts are harmless.
+            let _ = import::tflite(&golden.file[..cut], &ImportLimits::default());
+        }
+        let half = golden.file.len() / 2;
+        assert!(import::tflite(&golden.file[..half], &ImportLimits::default()).is_err());
+    }
+    let error = import::tflite(b"", &ImportLimits::default()).unwrap_err();
+    assert!(error.to_string().contains("TFL3"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn flipped_bytes_of_a_tflite_file_never_panic(flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12)) {
+        let Some(folder) = shared_models() else { return Ok(()) };
+        let Ok(mut file) = std::fs::read(folder.join("hello_world.tflite")) else { return Ok(()) };
+        for (at, value) in flips {
+            let at = at.index(file.len());
+            file[at] = value;
+        }
+        file[4..8].copy_from_slice(b"TFL3");
+        let limits = ImportLimits { max_elements: 1 << 20, max_macs: 1 << 20, ..ImportLimits::default() };
+        if let Ok(graph) = import::tflite(&file, &limits) {
+            let input = vec![1; graph.tensors[graph.input].len()];
+            prop_assert!(reference::run(&graph, &input).is_some());
+        }
+    }
+}
