@@ -18,7 +18,7 @@ use crate::workspace::{self, Package};
 
 const DEFAULT_SECONDS: u64 = 60;
 const MOST_SECONDS: u64 = 7 * 24 * 3600;
-const FIRST_CASES: u32 = 256;
+const FIRST_CASES: u32 = 16;
 const MOST_CASES: u32 = 1_000_000;
 
 /// A test program with the full names of its property tests.
