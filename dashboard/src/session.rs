@@ -155,7 +155,7 @@ pub(crate) async fn login(
             } else {
                 error.message
             };
-            (StatusCode::UNAUTHORIZED, problem)
+            (status, problem)
         }
         Err(failure) => return Err(failure.into()),
     };

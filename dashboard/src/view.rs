@@ -42,6 +42,8 @@ pub(crate) struct ReadingView {
     pub(crate) seq: u64,
     pub(crate) at: Timestamp,
     pub(crate) model: Option<ModelRef>,
+    /// What it says in a word or two: the winning label, or the first outputs where the model is no classifier.
+    pub(crate) label: String,
     pub(crate) prediction: Option<Prediction>,
     /// All outputs, dequantized.
     pub(crate) outputs: Vec<f32>,
@@ -66,12 +68,25 @@ impl ReadingView {
             seq: reading.head.seq,
             at: reading.head.at,
             model: reading.model.clone(),
+            label: label(reading),
             prediction: reading.prediction.clone(),
             outputs: reading.outputs.clone(),
             latency_us: reading.latency_us,
             expected: reading.expected.clone(),
             correct,
             picture: reading.input.as_ref().and_then(picture::draw),
+        }
+    }
+}
+
+fn label(reading: &Reading) -> String {
+    match &reading.prediction {
+        Some(prediction) => prediction.label.clone(),
+        None if reading.outputs.is_empty() => "–".to_owned(),
+        None => {
+            let first: Vec<String> = reading.outputs.iter().take(3).map(|value| format!("{value:.3}")).collect();
+            let more = if reading.outputs.len() > 3 { ", …" } else { "" };
+            format!("{}{more}", first.join(", "))
         }
     }
 }

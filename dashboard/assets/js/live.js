@@ -20,7 +20,9 @@ async function fetchRegions() {
   wanted = new Set();
   fetching = true;
   try {
-    const response = await fetch(location.href.split("#")[0], { headers: { Accept: "text/html" }, cache: "no-store" });
+    const headers = { Accept: "text/html" };
+    if (!kinds.has("open")) headers["X-Refresh-Light"] = "1";
+    const response = await fetch(location.href.split("#")[0], { headers, cache: "no-store" });
     if (response.redirected && new URL(response.url).pathname === "/login") { location.reload(); return; }
     if (!response.ok) return;
     replaceRegions(new DOMParser().parseFromString(await response.text(), "text/html"), kinds);
@@ -59,10 +61,14 @@ function showState(state, text) {
   if (words.textContent !== text) words.textContent = text;
 }
 
+let source = null;
+
 function follow(address) {
-  const source = new EventSource(address);
-  const on = (name, take) => source.addEventListener(name, (event) => take(JSON.parse(event.data)));
-  source.addEventListener("open", () => refresh("open", "presence", "state", "event", "cloud"));
+  source?.close();
+  source = new EventSource(address);
+  const own = source;
+  const on = (name, take) => own.addEventListener(name, (event) => take(JSON.parse(event.data)));
+  own.addEventListener("open", () => refresh("open", "presence", "state", "event", "cloud"));
   on("feed", ({ connected }) => {
     if (connected) showState("live", "Live");
     else showState("away", "Broker away");
@@ -75,11 +81,22 @@ function follow(address) {
     if (Date.now() - lastTick > TICK_MS) { lastTick = Date.now(); refresh("tick"); }
   });
   on("logs", takeLogs);
-  source.addEventListener("error", () => {
+  own.addEventListener("error", () => {
     showState("away", "Reconnecting…");
-    if (source.readyState !== EventSource.CLOSED) return;
+    if (own.readyState !== EventSource.CLOSED) return;
     // Refused, not cut: the session may have ended, or the cloud is away. The page itself finds out.
     refresh("open");
-    setTimeout(() => follow(address), 3000);
+    setTimeout(() => { if (source === own) follow(address); }, 3000);
   });
+}
+
+// A browser has few connections for one site: a page that nobody sees gives its own back.
+function followWhileSeen(address) {
+  const start = () => {
+    if (!document.hidden) { follow(address); return; }
+    source?.close();
+    source = null;
+  };
+  document.addEventListener("visibilitychange", start);
+  start();
 }

@@ -5,4 +5,4 @@ startChart();
 showLogEnd();
 startUploads();
 addEventListener("resize", drawChart);
-if (document.body.dataset.live) follow(document.body.dataset.live);
+if (document.body.dataset.live) followWhileSeen(document.body.dataset.live);

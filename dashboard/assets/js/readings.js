@@ -23,7 +23,7 @@ function fillReading(element, reading) {
     picture.height = reading.picture.height;
   }
   picture.hidden = !reading.picture;
-  field("label").textContent = reading.prediction ? reading.prediction.label : "–";
+  field("label").textContent = reading.label;
   const verdict = field("verdict");
   const known = reading.correct !== null;
   verdict.className = `verdict ${known ? (reading.correct ? "right" : "wrong") : "open"}`;

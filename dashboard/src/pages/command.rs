@@ -11,7 +11,7 @@ use contract::ids::{ArtifactId, CommandId, RelayId};
 use contract::log::LogLines;
 use contract::{State as CommandState, Timestamp};
 
-use super::{html, id};
+use super::{html, id, oldest_first};
 use crate::Shared;
 use crate::error::PageError;
 use crate::session::SessionToken;
@@ -171,12 +171,16 @@ pub(crate) async fn page(
     let (relay, command): (RelayId, CommandId) = (id(&relay)?, id(&command)?);
     let api = shared.api.as_visitor(&token);
     let (me, command) = tokio::try_join!(api.me(), api.command(&relay, &command))?;
-    let mut logs = match &command.device {
+    let logs = match &command.device {
         Some(device) => api.command_logs(&relay, device, &command.command, 200).await?,
         None => Vec::new(),
     };
-    logs.reverse();
-    html(&CommandPage { frame: Frame::of(me), progress: Some(Progress::of(command.clone())), command, logs })
+    html(&CommandPage {
+        frame: Frame::of(me),
+        progress: Some(Progress::of(command.clone())),
+        command,
+        logs: oldest_first(logs),
+    })
 }
 
 #[cfg(test)]

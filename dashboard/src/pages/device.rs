@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderName};
 use axum::response::Response;
 use contract::api::{CommandView, DeviceView, ModelView};
 use contract::command::{Observe, Source};
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::command::Progress;
 use super::overview::ratio;
-use super::{html, id};
+use super::{html, id, oldest_first};
 use crate::Shared;
 use crate::api::{ApiFailure, Visitor};
 use crate::error::PageError;
@@ -26,6 +27,8 @@ use crate::view::{Frame, ReadingView};
 const CHARTED: u32 = 300;
 const LISTED: usize = 24;
 const LOG_BATCHES: u32 = 100;
+/// A page that only refreshes its small regions says so: chart, list and log are what makes a page heavy.
+const LIGHT: HeaderName = HeaderName::from_static("x-refresh-light");
 
 /// Which command the page dwells on.
 #[derive(Debug, Deserialize)]
@@ -112,14 +115,16 @@ pub(crate) async fn page(
     SessionToken(token): SessionToken,
     Path((relay, device)): Path<(String, String)>,
     Query(focus): Query<Focus>,
+    headers: HeaderMap,
 ) -> Result<Response, PageError> {
     let (relay, device): (RelayId, DeviceId) = (id(&relay)?, id(&device)?);
+    let (charted, batches) = if headers.contains_key(LIGHT) { (1, 1) } else { (CHARTED, LOG_BATCHES) };
     let api = shared.api.as_visitor(&token);
-    let (me, view, readings, mut logs, commands, models) = tokio::try_join!(
+    let (me, view, readings, logs, commands, models) = tokio::try_join!(
         api.me(),
         api.device(&relay, &device),
-        api.readings(&relay, &device, CHARTED),
-        api.logs(&relay, &device, LOG_BATCHES),
+        api.readings(&relay, &device, charted),
+        api.logs(&relay, &device, batches),
         api.commands(Some(&relay), Some(&device), 10),
         api.models(),
     )?;
@@ -128,7 +133,7 @@ pub(crate) async fn page(
         None => view.state.command.clone().or_else(|| commands.first().map(|command| command.command.clone())),
     };
     let progress = focused(&api, &relay, wanted).await?;
-    logs.reverse();
+    let logs = oldest_first(logs);
     html(&DevicePage {
         frame: Frame::of(me),
         points: points(&readings),

@@ -8,6 +8,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
+use contract::log::LogLines;
 
 use crate::error::PageError;
 use crate::{Shared, assets, headers, live, session};
@@ -19,6 +20,9 @@ mod models;
 mod overview;
 mod relay;
 mod send;
+
+/// Log lines on one page; the script keeps as many.
+const MOST_LINES: usize = 800;
 
 /// The largest model or dataset that can be uploaded, in bytes.
 const MAX_UPLOAD_BYTES: usize = 64 * 1024 * 1024;
@@ -58,6 +62,17 @@ async fn favicon() -> axum::response::Redirect {
 
 fn html<T: Template>(page: &T) -> Result<Response, PageError> {
     Ok(Html(page.render()?).into_response())
+}
+
+/// Turns the API's newest-first batches around, and drops the oldest where a browser would choke on the lines.
+fn oldest_first(mut batches: Vec<LogLines>) -> Vec<LogLines> {
+    let mut lines = 0;
+    batches.retain(|batch| {
+        lines += batch.lines.len();
+        lines <= MOST_LINES
+    });
+    batches.reverse();
+    batches
 }
 
 /// Reads an id out of an address; what is no id names nothing.
