@@ -9,8 +9,8 @@ use crate::artifact::{self, Artifact, Contents};
 use crate::codegen::{self, COMPILER};
 use crate::dataset::{Dataset, Row, Split};
 use crate::evaluate::{self, quantize_input};
+use crate::import::tflite::is_tflite;
 use crate::import::{self, ImportError, ImportLimits};
-use crate::ir::Graph;
 use crate::plan;
 use crate::qir::QuantGraph;
 use crate::quantize::{QuantizeError, QuantizeOptions, quantize};
@@ -19,6 +19,13 @@ use crate::report::{self, Findings, count, without_batch};
 
 /// Most golden vectors of random bytes.
 const RANDOM_GOLDEN: usize = 8;
+
+/// Most multiply-accumulates of all calibration runs together: some tens of seconds.
+const CALIBRATION_WORK: u64 = 20_000_000_000;
+
+/// Most multiply-accumulates of all evaluation runs together: about two minutes. A
+/// report says how many rows were evaluated.
+const EVALUATION_WORK: u64 = 100_000_000_000;
 
 /// What [`compile`] needs to know beside model and data.
 #[derive(Debug, Clone)]
@@ -139,15 +146,15 @@ pub enum CompileError {
     Pack(#[from] std::io::Error),
 }
 
-/// Compiles a float ONNX model with a labelled data set.
+/// Compiles a model file, float ONNX or int8 TFLite, with a labelled data set.
 ///
-/// The `train` split calibrates, the `test` split measures. The same bytes and
+/// The `train` split calibrates a float model, the `test` split measures. The same bytes and
 /// options give the same artifact.
 ///
 /// # Errors
 /// [`CompileError`] says what part of which input cannot be used.
 pub fn compile(
-    onnx: &[u8],
+    model: &[u8],
     dataset: &Dataset,
     options: &CompileOptions,
     progress: &mut dyn FnMut(Progress),
@@ -159,23 +166,37 @@ pub fn compile(
     };
     check(options)?;
     tell(Step::Import, 0.0);
-    let graph = import::onnx(onnx, &options.limits)?;
-    check_match(&graph, dataset)?;
-
-    tell(Step::Quantize, 0.0);
     let scaled = |row: &Row| -> Vec<f32> { row.values.iter().map(|v| v * options.input_scale).collect() };
-    let calibration: Vec<Vec<f32>> =
-        spread(dataset, Split::Train, options.calibration_rows).into_iter().map(&scaled).collect();
-    let quantize_options = QuantizeOptions { percentile: options.percentile };
-    let quantized = quantize(&graph, &calibration, &quantize_options)?;
+    let (graph, quantized, calibration) = if is_tflite(model) {
+        let quantized = import::tflite(model, &options.limits)?;
+        let sizes = (quantized.tensors[quantized.input].len(), quantized.tensors[quantized.output].len());
+        check_match(&quantized.input_shape, sizes, dataset)?;
+        (None, quantized, Vec::new())
+    } else {
+        let graph = import::onnx(model, &options.limits)?;
+        let sizes = (graph.tensors[graph.input].len(), graph.tensors[graph.output].len());
+        check_match(&graph.input_shape, sizes, dataset)?;
+        tell(Step::Quantize, 0.0);
+        let work: u64 = graph.nodes.iter().map(|node| node.op.work()).sum();
+        let rows = options.calibration_rows.min(affordable(CALIBRATION_WORK, work));
+        let calibration: Vec<Vec<f32>> = spread(dataset, Split::Train, rows).into_iter().map(&scaled).collect();
+        let quantize_options = QuantizeOptions { percentile: options.percentile };
+        let quantized = quantize(&graph, &calibration, &quantize_options)?;
+        (Some(graph), quantized, calibration)
+    };
 
+    let work: u64 = quantized.nodes.iter().map(|node| node.op.work()).sum();
+    let rows = affordable(EVALUATION_WORK, work);
     let held_out: Vec<(Vec<f32>, usize)> = dataset.split(Split::Test).map(|row| (scaled(row), row.label)).collect();
     let examples = held_out.iter().map(|(input, label)| (input.as_slice(), *label));
-    let evaluation = evaluate::evaluate(&graph, &quantized, examples, &mut |done| {
+    let evaluation = evaluate::evaluate(graph.as_ref(), &quantized, examples, &mut |done| {
         tell(Step::Evaluate, done);
     });
     let measured = calibration.len().min(32);
-    let sqnr_db = evaluate::sqnr_db(&graph, &quantized, &calibration[..measured]);
+    let sqnr_db = match &graph {
+        Some(graph) => evaluate::sqnr_db(graph, &quantized, &calibration[..measured]),
+        None => Vec::new(),
+    };
 
     tell(Step::Generate, 0.0);
     let plan = plan::plan(&quantized);
@@ -210,7 +231,7 @@ pub fn compile(
         samples: &samples,
     })?;
     let report = report::report(&Findings {
-        graph: &graph,
+        graph: graph.as_ref(),
         quantized: &quantized,
         plan: &plan,
         sources: &sources,
@@ -218,7 +239,7 @@ pub fn compile(
         sqnr_db: &sqnr_db,
         labels: &dataset.labels,
         calibrated: calibration.len(),
-        source_bytes: onnx.len(),
+        source_bytes: model.len(),
         compile_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
     });
     tell(Step::Pack, 1.0);
@@ -241,18 +262,19 @@ fn check(options: &CompileOptions) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// The data set must have the model's input length and a label per output.
-fn check_match(graph: &Graph, dataset: &Dataset) -> Result<(), CompileError> {
+/// The data set must have the model's input length and a label per output (`sizes`).
+fn check_match(
+    input_shape: &[usize],
+    (inputs, outputs): (usize, usize),
+    dataset: &Dataset,
+) -> Result<(), CompileError> {
     let mismatch = |reason: String| CompileError::Mismatch { reason };
-    let expected = graph.tensors[graph.input].len();
-    if dataset.input_len() != expected {
+    if dataset.input_len() != inputs {
         return Err(mismatch(format!(
-            "a row has {} values, the model's input {:?} takes {expected}",
+            "a row has {} values, the model's input {input_shape:?} takes {inputs}",
             dataset.input_len(),
-            graph.input_shape
         )));
     }
-    let outputs = graph.tensors[graph.output].len();
     if dataset.labels.len() != outputs {
         return Err(mismatch(format!(
             "the data set has {} labels, the model has {outputs} outputs",
@@ -260,9 +282,17 @@ fn check_match(graph: &Graph, dataset: &Dataset) -> Result<(), CompileError> {
         )));
     }
     if dataset.split(Split::Train).next().is_none() {
-        return Err(mismatch("no row has the split `train`; some are needed to calibrate the quantization".into()));
+        return Err(mismatch(
+            "no row has the split `train`; some are needed to calibrate the quantization and to make golden vectors"
+                .into(),
+        ));
     }
     Ok(())
+}
+
+/// Number of runs that stay within a total of work, at least one.
+fn affordable(total: u64, of_one: u64) -> usize {
+    usize::try_from(total / of_one.max(1)).unwrap_or(usize::MAX).max(1)
 }
 
 /// At most `most` rows of a split, evenly spread over it.

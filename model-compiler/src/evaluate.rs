@@ -9,8 +9,8 @@ use crate::{float, reference};
 pub struct Evaluation {
     /// Number of examples.
     pub rows: usize,
-    /// Examples that the float network labels right.
-    pub float_right: usize,
+    /// Examples that the float network labels right, if there is one.
+    pub float_right: Option<usize>,
     /// Examples that the int8 network labels right.
     pub int8_right: usize,
     /// `confusion[expected][predicted]` of the int8 network.
@@ -18,9 +18,10 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// Share of right float answers, `None` without examples.
+    /// Share of right float answers, `None` without examples or float network.
     pub fn float_accuracy(&self) -> Option<f64> {
-        (self.rows > 0).then(|| self.float_right as f64 / self.rows as f64)
+        let right = self.float_right.filter(|_| self.rows > 0)?;
+        Some(right as f64 / self.rows as f64)
     }
 
     /// Share of right int8 answers, `None` without examples.
@@ -29,25 +30,32 @@ impl Evaluation {
     }
 }
 
-/// Runs every example (scaled input, index of the right output) through both networks.
+/// Runs every example (scaled input, index of the right output) through the int8
+/// network, and through the float network if it came from one.
 ///
 /// Examples of the wrong length count as wrong. `progress` is told the share done.
 pub fn evaluate<'a>(
-    graph: &Graph,
+    graph: Option<&Graph>,
     quantized: &QuantGraph,
     examples: impl ExactSizeIterator<Item = (&'a [f32], usize)>,
     progress: &mut dyn FnMut(f32),
 ) -> Evaluation {
     let classes = quantized.tensors[quantized.output].len();
     let total = examples.len();
-    let mut result =
-        Evaluation { rows: total, float_right: 0, int8_right: 0, confusion: vec![vec![0; classes]; classes] };
+    let mut result = Evaluation {
+        rows: total,
+        float_right: graph.map(|_| 0),
+        int8_right: 0,
+        confusion: vec![vec![0; classes]; classes],
+    };
     for (index, (input, label)) in examples.enumerate() {
         if index % 64 == 0 {
             progress(index as f32 / total as f32);
         }
-        if let Some(output) = float::run(graph, input) {
-            result.float_right += usize::from(best(&output, f32::total_cmp) == label);
+        if let (Some(graph), Some(right)) = (graph, &mut result.float_right)
+            && let Some(output) = float::run(graph, input)
+        {
+            *right += usize::from(best(&output, f32::total_cmp) == label);
         }
         if let Some(output) = reference::run(quantized, &quantize_input(quantized, input)) {
             let predicted = best(&output, i8::cmp);

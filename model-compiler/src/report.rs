@@ -7,11 +7,12 @@ use crate::estimate::{Cost, estimate_all};
 use crate::evaluate::Evaluation;
 use crate::ir::{Clamp, Graph, Op};
 use crate::plan::Plan;
-use crate::qir::{QNode, QuantGraph};
+use crate::qir::{Bounds, QNode, QuantGraph};
 
 /// Everything that the report is made from.
 pub(crate) struct Findings<'a> {
-    pub graph: &'a Graph,
+    /// Absent where the model file was int8 already.
+    pub graph: Option<&'a Graph>,
     pub quantized: &'a QuantGraph,
     pub plan: &'a Plan,
     pub sources: &'a Sources,
@@ -61,10 +62,10 @@ pub(crate) fn report(findings: &Findings<'_>) -> CompileReport {
     let layers = graph
         .nodes
         .iter()
-        .zip(&findings.graph.nodes)
-        .map(|(node, float)| LayerReport {
+        .enumerate()
+        .map(|(index, node)| LayerReport {
             name: node.name.clone(),
-            op: operator(node, &float.op),
+            op: operator(graph, node, findings.graph.map(|float| &float.nodes[index].op)),
             shape: without_batch(&graph.tensors[node.output].shape),
             macs: node.op.macs(),
             weights_bytes: count(node_bytes(node)),
@@ -89,17 +90,28 @@ pub(crate) fn report(findings: &Findings<'_>) -> CompileReport {
     }
 }
 
-/// The operator with its fused activation, such as `conv2d+relu`.
-fn operator(node: &QNode, float: &Op) -> String {
-    let name = node.op.name();
+/// The operator with its fused activation, such as `conv2d+relu`. Without a float
+/// operator the bounds tell; they hide an activation that the quantization makes superfluous.
+fn operator(graph: &QuantGraph, node: &QNode, float: Option<&Op>) -> String {
     let clamp = match float {
-        Op::Conv2d { clamp, .. }
-        | Op::DepthwiseConv2d { clamp, .. }
-        | Op::Dense { clamp, .. }
-        | Op::Add { clamp }
-        | Op::Clamp { clamp } => *clamp,
-        _ => Clamp::NONE,
+        Some(
+            Op::Conv2d { clamp, .. }
+            | Op::DepthwiseConv2d { clamp, .. }
+            | Op::Dense { clamp, .. }
+            | Op::Add { clamp }
+            | Op::Clamp { clamp },
+        ) => *clamp,
+        Some(_) => Clamp::NONE,
+        None => {
+            let zero = graph.tensors[node.output].zero_point;
+            match node.op.bounds() {
+                None | Some(Bounds::FULL) => Clamp::NONE,
+                Some(Bounds { low, high: i8::MAX }) if i32::from(low) == zero => Clamp::RELU,
+                Some(_) => Clamp { low: f32::NAN, high: f32::NAN },
+            }
+        }
     };
+    let name = node.op.name();
     match clamp {
         Clamp::NONE => name.to_owned(),
         Clamp::RELU => format!("{name}+relu"),

@@ -21,7 +21,7 @@ fn a_file_cut_anywhere_is_an_error() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn flipped_bytes_never_panic(flips in prop::collection::vec((0_usize..1 << 20, any::<u8>()), 1..12)) {

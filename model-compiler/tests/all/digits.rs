@@ -120,7 +120,7 @@ fn a_percentile_range_costs_no_accuracy_here() {
     let inputs = scaled(&DIGITS.dataset, Split::Test);
     let labels = DIGITS.dataset.split(Split::Test).map(|row| row.label);
     let examples: Vec<(&[f32], usize)> = inputs.iter().map(Vec::as_slice).zip(labels).collect();
-    let evaluation = evaluate::evaluate(&DIGITS.graph, &quantized, examples.into_iter(), &mut |_| {});
+    let evaluation = evaluate::evaluate(Some(&DIGITS.graph), &quantized, examples.into_iter(), &mut |_| {});
     assert!(evaluation.int8_accuracy().unwrap() > 0.95);
 }
 

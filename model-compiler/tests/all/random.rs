@@ -118,7 +118,7 @@ fn network(mut shape: [usize; 3], layers: &[Layer], classes: usize, seed: u64) -
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_networks_agree(

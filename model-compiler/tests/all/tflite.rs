@@ -1,8 +1,9 @@
 //! int8 TFLite models: bit for bit what TFLite's reference kernels answer.
 
+use model_compiler::dataset::{DatasetLimits, from_csv};
 use model_compiler::import::{self, ImportLimits};
 use model_compiler::qir::QuantGraph;
-use model_compiler::{codegen, plan, reference};
+use model_compiler::{CompileOptions, codegen, compile, plan, reference};
 use proptest::prelude::*;
 
 use crate::common::{STRICT, compiler, run_c, shared_models};
@@ -73,6 +74,28 @@ fn golden_vectors_of_real_models_differ_in_no_byte() {
 }
 
 #[test]
+fn an_int8_file_compiles_to_an_artifact_without_calibration() {
+    let Some(golden) = models().into_iter().find(|golden| golden.name == "kws") else { return };
+    let mut csv: String = (0..490).map(|at| format!("v{at},")).collect();
+    csv += "label,split\n";
+    for row in 0..24 {
+        csv += &(0..490).map(|at| format!("{},", (row * 31 + at * 7) % 200 - 100)).collect::<String>();
+        csv += &format!("{},{}\n", row % 12, if row < 12 { "train" } else { "test" });
+    }
+    let dataset = from_csv(csv.as_bytes(), &DatasetLimits::default()).unwrap();
+    let options = CompileOptions { samples: 5, ..CompileOptions::new("kws") };
+    let compiled = compile(&golden.file, &dataset, &options, &mut |_| {}).unwrap();
+    let report = &compiled.report;
+    assert_eq!((report.float_accuracy, report.calibrated, report.evaluated), (None, 0, 12));
+    assert_eq!(compiled.artifact.meta.input.shape, [49, 10, 1]);
+    let ops: Vec<&str> = report.layers.iter().take(2).map(|layer| layer.op.as_str()).collect();
+    assert!(ops[0].starts_with("conv2d") && ops[1].starts_with("depthwise_conv2d"), "{ops:?}");
+    let verdict = |board: &str| &report.boards.iter().find(|report| report.board == board).unwrap().verdict;
+    assert!(verdict("uno").starts_with("does not fit: needs"), "{}", verdict("uno"));
+    assert!(verdict("nano33ble").starts_with("fits"), "{}", verdict("nano33ble"));
+}
+
+#[test]
 fn a_tflite_file_cut_anywhere_does_not_panic() {
     for golden in models() {
         for part in 0..200 {
@@ -88,7 +111,7 @@ fn a_tflite_file_cut_anywhere_does_not_panic() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn flipped_bytes_of_a_tflite_file_never_panic(flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12)) {
