@@ -172,14 +172,14 @@ pub(crate) mod reason {
     pub(crate) const SUBSCRIPTION_ID_UNSUPPORTED: u8 = 0xa1;
 }
 
-/// Packet types of the acknowledgements, as their first byte.
+/// PUBACK, PUBREC, PUBREL and PUBCOMP, as their first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum AckKind {
-    PubAck = 0x40,
-    PubRec = 0x50,
-    PubRel = 0x62,
-    PubComp = 0x70,
+    Ack = 0x40,
+    Rec = 0x50,
+    Rel = 0x62,
+    Comp = 0x70,
 }
 
 /// Writes a PUBACK, PUBREC, PUBREL or PUBCOMP; 3.1.1 has no reason codes and gets the plain one.

@@ -41,7 +41,7 @@ enum Slot {
     Sent {
         qos: u8,
         origin: Origin,
-        copy: Option<Publication>,
+        copy: Option<Box<Publication>>,
     },
     /// PUBREL sent, PUBCOMP awaited.
     Released,
@@ -101,7 +101,7 @@ impl Outbound {
             self.free.retain(|free| *free != id);
             self.slots[usize::from(id) - 1] = Slot::Released;
             self.in_flight += 1;
-            put_ack(out, self.version, AckKind::PubRel, id, reason::SUCCESS);
+            put_ack(out, self.version, AckKind::Rel, id, reason::SUCCESS);
         }
         self.queue.extend(unacknowledged);
     }
@@ -151,7 +151,7 @@ impl Outbound {
             return self.settle(origin);
         }
         self.in_flight += 1;
-        let copy = (origin == Origin::Retained).then_some(publication);
+        let copy = (origin == Origin::Retained).then(|| Box::new(publication));
         self.slots[usize::from(id) - 1] = Slot::Sent { qos, origin, copy };
     }
 
@@ -199,7 +199,7 @@ impl Outbound {
                 self.release(id);
             }
         } else {
-            put_ack(out, version, AckKind::PubRel, id, answer);
+            put_ack(out, version, AckKind::Rel, id, answer);
         }
         if let Some(origin) = origin {
             self.settle(origin);
@@ -247,7 +247,7 @@ impl Outbound {
             match slot {
                 Slot::Released => released.push(index as u16 + 1),
                 Slot::Sent { qos, origin, copy: Some(publication) } => {
-                    unacknowledged.push(Outgoing { publication, qos, origin })
+                    unacknowledged.push(Outgoing { publication: *publication, qos, origin })
                 }
                 _ => {}
             }

@@ -58,8 +58,8 @@ impl Client {
         let Publish { qos, id, .. } = publish;
         let ack = match qos {
             0 => None,
-            1 => Some((AckKind::PubAck, id)),
-            _ => Some((AckKind::PubRec, id)),
+            1 => Some((AckKind::Ack, id)),
+            _ => Some((AckKind::Rec, id)),
         };
         if qos == 2 && self.received.contains(&id) {
             self.acknowledge(out, ack, reason::SUCCESS);
@@ -154,7 +154,7 @@ impl Client {
                 self.put(out, first.ack, first.reason);
             }
             Err(error) => {
-                if let Some((AckKind::PubRec, id)) = first.ack {
+                if let Some((AckKind::Rec, id)) = first.ack {
                     self.received.remove(&id);
                 }
                 // Ahead of what waits behind it, as its turn has come.
@@ -186,7 +186,7 @@ impl Client {
     pub(crate) fn on_pubrel(&mut self, out: &mut BytesMut, id: u16) {
         let known = self.received.remove(&id);
         let reason = if known { reason::SUCCESS } else { reason::PACKET_ID_NOT_FOUND };
-        put_ack(out, self.version, AckKind::PubComp, id, reason);
+        put_ack(out, self.version, AckKind::Comp, id, reason);
     }
 
     fn acknowledge(&mut self, out: &mut BytesMut, ack: Option<(AckKind, u16)>, reason: u8) {

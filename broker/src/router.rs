@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use rumqttd::local::{LinkBuilder, LinkError, LinkRx, LinkTx};
+use rumqttd::local::{LinkBuilder, LinkRx, LinkTx};
 use rumqttd::protocol::{Disconnect, DisconnectReasonCode, Packet};
 use rumqttd::{Notification, RouterConfig};
 
@@ -21,13 +21,19 @@ const UNTAKEN: usize = 1000;
 /// How long the router may take to forget a link.
 const FORGET_TIMEOUT: Duration = Duration::from_secs(5);
 
-type Connected = Result<(LinkTx, LinkRx, Notification), LinkError>;
+/// The router's thread has ended. rumqttd's own error is large and says no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the router is gone")]
+pub(crate) struct Gone;
+
+// rumqttd does not export the type of its events, so its channel is reached through closures only.
+type Connect = dyn Fn(&str, bool) -> Result<(LinkTx, LinkRx), Gone> + Send + Sync;
+type Backlog = dyn Fn() -> usize + Send + Sync;
 
 /// Handle of the running router.
 pub(crate) struct Router {
-    // rumqttd does not export the type of its events, so its channel is reached through closures only.
-    connect: Box<dyn Fn(&str, bool) -> Connected + Send + Sync>,
-    backlog: Box<dyn Fn() -> usize + Send + Sync>,
+    connect: Box<Connect>,
+    backlog: Box<Backlog>,
     ids: Mutex<Ids>,
 }
 
@@ -54,7 +60,10 @@ impl Router {
         .spawn();
         let backlog = sender.clone();
         Arc::new(Self {
-            connect: Box::new(move |id, clean| LinkBuilder::new(id, sender.clone()).clean_session(clean).build()),
+            connect: Box::new(move |id, clean| {
+                let built = LinkBuilder::new(id, sender.clone()).clean_session(clean).build();
+                built.map(|(tx, rx, _)| (tx, rx)).map_err(|_| Gone)
+            }),
             backlog: Box::new(move || backlog.len()),
             ids: Mutex::default(),
         })
@@ -74,12 +83,11 @@ impl Router {
     }
 
     /// Opens a link; `clean` drops what the router remembers under this id, and what it would remember later.
-    pub(crate) async fn link(self: &Arc<Self>, id: u32, clean: bool) -> Result<Link, LinkError> {
+    pub(crate) async fn link(self: &Arc<Self>, id: u32, clean: bool) -> Result<Link, Gone> {
         let router = self.clone();
-        let built = tokio::task::spawn_blocking(move || (router.connect)(&format!("l{id}"), clean))
-            .await
-            .unwrap_or(Err(LinkError::NotConnectionAck));
-        let (tx, rx, _) = built?;
+        let built =
+            tokio::task::spawn_blocking(move || (router.connect)(&format!("l{id}"), clean)).await.unwrap_or(Err(Gone));
+        let (tx, rx) = built?;
         Ok(Link { id, clean, router: self.clone(), tx, rx })
     }
 
@@ -103,7 +111,7 @@ pub(crate) struct Link {
 
 impl Link {
     /// Hands packets to the router: one lock, one event.
-    pub(crate) async fn send(&mut self, batch: &mut VecDeque<Packet>) -> Result<(), LinkError> {
+    pub(crate) async fn send(&mut self, batch: &mut VecDeque<Packet>) -> Result<(), Gone> {
         let Some(last) = batch.pop_back() else {
             return Ok(());
         };
@@ -113,7 +121,7 @@ impl Link {
         if !batch.is_empty() {
             self.tx.buffer().extend(batch.drain(..));
         }
-        let mut untaken = self.tx.send(last).await?;
+        let mut untaken = self.tx.send(last).await.map_err(|_| Gone)?;
         while untaken > UNTAKEN {
             tokio::time::sleep(Duration::from_millis(1)).await;
             untaken = self.tx.buffer().len();
@@ -122,14 +130,14 @@ impl Link {
     }
 
     /// The next notification; safe to drop while it waits.
-    pub(crate) async fn next(&mut self) -> Result<Option<Notification>, LinkError> {
-        self.rx.next().await
+    pub(crate) async fn next(&mut self) -> Result<Option<Notification>, Gone> {
+        self.rx.next().await.map_err(|_| Gone)
     }
 
     /// A notification that is there already.
-    pub(crate) fn next_now(&mut self) -> Option<Result<Option<Notification>, LinkError>> {
+    pub(crate) fn next_now(&mut self) -> Option<Result<Option<Notification>, Gone>> {
         match pin!(self.rx.next()).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(result) => Some(result),
+            Poll::Ready(result) => Some(result.map_err(|_| Gone)),
             Poll::Pending => None,
         }
     }
@@ -140,8 +148,8 @@ impl Link {
     }
 
     /// Tells the router, after `Unschedule`, to go on. Must not be sent to a router that forgot the link: it panics.
-    pub(crate) async fn go_on(&self) -> Result<(), LinkError> {
-        self.rx.wake().await
+    pub(crate) async fn go_on(&self) -> Result<(), Gone> {
+        self.rx.wake().await.map_err(|_| Gone)
     }
 
     /// Leaves the router and waits until it has forgotten the connection. A persistent id keeps its session there;
@@ -160,5 +168,15 @@ impl Link {
             // The id is not used again, so a router that comes back later is not confused.
             Err(_) => tracing::warn!("the router did not close a link in time"),
         }
+    }
+
+    /// Makes the router's thread panic, by a real trap of it.
+    #[cfg(test)]
+    pub(crate) async fn break_router(mut self) {
+        let goodbye = Disconnect { reason_code: DisconnectReasonCode::NormalDisconnection };
+        let mut batch = VecDeque::from([Packet::Disconnect(goodbye, None)]);
+        self.send(&mut batch).await.ok();
+        while self.rx.next().await.is_ok() {}
+        self.go_on().await.ok();
     }
 }

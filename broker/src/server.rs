@@ -47,6 +47,7 @@ impl Broker {
 
     /// As [`Self::bind`], with another source of identities.
     pub async fn bind_with(config: BrokerConfig, authenticator: Arc<dyn Authenticator>) -> Result<Self, BrokerError> {
+        allow_many_sockets();
         let limits = config.limits;
         let metrics = Arc::new(Metrics::default());
         let durable = Durable::open(&config.durable_dir, config.durable_filters, limits.clone(), metrics.clone())?;
@@ -118,6 +119,15 @@ impl Broker {
         }
         tracing::info!(%addr, "broker stopped");
         result
+    }
+}
+
+/// The usual soft limit of 1,024 open files is below what [`crate::Limits`] promises; the hard one is not.
+fn allow_many_sockets() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
     }
 }
 

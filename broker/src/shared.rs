@@ -4,7 +4,6 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use rumqttd::local::LinkError;
 use rumqttd::protocol::{LastWill, Packet, Publish, PublishProperties};
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -13,7 +12,7 @@ use crate::config::Limits;
 use crate::durable::Durable;
 use crate::metrics::Metrics;
 use crate::retained::Retained;
-use crate::router::{Link, Router};
+use crate::router::{Gone, Link, Router};
 use crate::sessions::Sessions;
 
 /// The parts of a running broker.
@@ -94,11 +93,7 @@ pub(crate) fn take_mark(properties: &mut Option<PublishProperties>) -> u8 {
 
 impl Shared {
     /// Publishes a will, whose topic was checked at CONNECT.
-    pub(crate) async fn publish_will(
-        &self,
-        will: LastWill,
-        properties: Option<PublishProperties>,
-    ) -> Result<(), LinkError> {
+    pub(crate) async fn publish_will(&self, will: LastWill, properties: Option<PublishProperties>) -> Result<(), Gone> {
         let qos = will.qos as u8;
         let topic = String::from_utf8_lossy(&will.topic).into_owned();
         if will.retain

@@ -24,9 +24,8 @@ pub(crate) async fn watch(router: &Arc<Router>) -> &'static str {
             Err(_) => return "it is stuck",
         }
         // A router that ends drops the link, which shows at once.
-        match timeout(EVERY, link.next()).await {
-            Ok(Err(_)) => return "its thread has ended",
-            Ok(Ok(_)) | Err(_) => {}
+        if let Ok(Err(_)) = timeout(EVERY, link.next()).await {
+            return "its thread has ended";
         }
     }
 }
@@ -34,4 +33,27 @@ pub(crate) async fn watch(router: &Arc<Router>) -> &'static str {
 async fn round_trip(link: &mut Link) -> bool {
     let mut ping = VecDeque::from([Packet::PingReq(PingReq)]);
     link.send(&mut ping).await.is_ok() && link.next().await.is_ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+
+    #[tokio::test]
+    async fn a_dead_router_is_noticed() {
+        let router = Router::start(&Limits::default());
+        let watching = watch(&router);
+        let mut watching = std::pin::pin!(watching);
+        assert!(timeout(Duration::from_millis(500), &mut watching).await.is_err());
+        // The router panics when it hears from a link that it has forgotten.
+        let link = router.link(router.fresh_id(), true).await.unwrap();
+        link.break_router().await;
+        let why = timeout(Duration::from_secs(2), watching).await.unwrap();
+        assert_eq!(why, "its thread has ended");
+        // Nobody gets a link any more, and nobody waits for one.
+        let late = timeout(Duration::from_secs(2), watch(&router)).await.unwrap();
+        assert_eq!(late, "no link to it could be made");
+    }
 }

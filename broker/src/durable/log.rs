@@ -202,8 +202,8 @@ enum Entry {
 
 fn decode(body: &[u8]) -> Option<Entry> {
     let number = |at: usize| Some(u64::from_le_bytes(body.get(at..at + 8)?.try_into().ok()?));
-    match body.first()? {
-        &PUT => {
+    match *body.first()? {
+        PUT => {
             let qos = *body.get(17)?;
             let topic_length = u16::from_le_bytes(body.get(18..PUT_HEADER)?.try_into().ok()?);
             let topic_end = PUT_HEADER + usize::from(topic_length);
@@ -216,7 +216,7 @@ fn decode(body: &[u8]) -> Option<Entry> {
                 payload: Bytes::copy_from_slice(&body[topic_end..]),
             }))
         }
-        &DONE => Some(Entry::Done(number(1)?)),
+        DONE => Some(Entry::Done(number(1)?)),
         _ => None,
     }
 }
