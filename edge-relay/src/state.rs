@@ -35,6 +35,7 @@ pub async fn run(relay: Arc<Relay>) -> Result<(), RelayError> {
     let (mut housekeeping, mut probe) = (Instant::now() + HOUSEKEEPING, Instant::now());
     // The parts of the document that tell whether it changed.
     let mut last: Option<RelayState> = None;
+    let mut born: Option<Connection> = None;
     loop {
         if Instant::now() >= probe {
             probe = Instant::now() + PROBE;
@@ -43,6 +44,14 @@ pub async fn run(relay: Arc<Relay>) -> Result<(), RelayError> {
         }
         let connection = *up.borrow_and_update();
         if let Some(connection) = connection {
+            // Compared with what was born, not with the last change seen: a connection may come up while this loop
+            // is busy elsewhere.
+            if born != Some(connection) {
+                relay.link.subscribe(&subscriptions(&relay)).await;
+                birth(&relay, connection).await;
+                born = Some(connection);
+                last = None;
+            }
             let state = document(&relay, connection).await?;
             if last.as_ref().is_none_or(|last| differs(last, &state)) {
                 relay.journal.keep_state_version(state.version).await?;
@@ -61,12 +70,6 @@ pub async fn run(relay: Arc<Relay>) -> Result<(), RelayError> {
             changed = up.changed() => {
                 if changed.is_err() {
                     return Err(RelayError::Part("connection"));
-                }
-                let now = *up.borrow();
-                if let Some(connection) = now {
-                    relay.link.subscribe(&subscriptions(&relay)).await;
-                    birth(&relay, connection).await;
-                    last = None;
                 }
             }
             () = sleep_until(housekeeping) => {
