@@ -1,0 +1,176 @@
+//! A test bench of real parts: broker, boards and relay are processes, and the host plays the cloud.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use ed25519_dalek::SigningKey;
+use tempfile::TempDir;
+
+use crate::host::Host;
+
+pub const RELAY: &str = "bench";
+
+/// A process that is killed when the test ends, however it does.
+pub struct Process(pub Child);
+
+impl Process {
+    pub fn start(command: &mut Command) -> Self {
+        Self(command.stdin(Stdio::null()).spawn().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}")))
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    pub fn terminate(&mut self) -> std::process::ExitStatus {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.0.wait().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.parent().and_then(Path::parent).unwrap().join("examples").join(name)
+}
+
+pub struct Bench {
+    // Processes first: they end before their folders go.
+    pub relay: Option<Process>,
+    pub boards: Vec<Process>,
+    pub broker: Process,
+    pub port: u16,
+    pub key: SigningKey,
+    pub host: Host,
+    pub environment: Vec<(String, String)>,
+    pub dir: TempDir,
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn start_broker(dir: &Path, port: u16) -> Process {
+    let process = Process::start(
+        Command::new("/usr/sbin/mosquitto").arg("-c").arg(dir.join("mosquitto.conf")).stdout(Stdio::null()).stderr(Stdio::null()),
+    );
+    for _ in 0..200 {
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return process;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("mosquitto does not listen on {port}");
+}
+
+impl Bench {
+    /// A broker and a host; no relay and no board yet.
+    pub async fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("relay-test-").tempdir().unwrap();
+        let port = free_port();
+        let path = |name: &str| dir.path().join(name);
+        let passwords = path("passwords");
+        std::fs::write(&passwords, "").unwrap();
+        for (user, password) in [(format!("relay-{RELAY}"), "relay-token"), ("cloud".to_owned(), "cloud-token")] {
+            let done = Command::new("mosquitto_passwd").arg("-b").arg(&passwords).arg(user).arg(password).stderr(Stdio::null()).status();
+            assert!(done.unwrap().success());
+        }
+        let own = format!("tinymlaas/v1/relays/{RELAY}");
+        let mut acl = format!("user cloud\ntopic readwrite tinymlaas/v1/#\nuser relay-{RELAY}\n");
+        for leaf in ["presence", "state", "events", "requests", "devices/+/telemetry", "devices/+/logs"] {
+            acl += &format!("topic write {own}/{leaf}\n");
+        }
+        for leaf in ["commands", "responses", "sync"] {
+            acl += &format!("topic read {own}/{leaf}\n");
+        }
+        std::fs::write(path("acl"), acl).unwrap();
+        // Without persistence: a restart of this broker loses every session, which is the harder case.
+        let conf = format!(
+            "listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {}\nacl_file {}\nmax_queued_messages 10000\nuser root\n",
+            passwords.display(),
+            path("acl").display()
+        );
+        std::fs::write(path("mosquitto.conf"), conf).unwrap();
+        let broker = start_broker(dir.path(), port);
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let relay = path("relay");
+        std::fs::create_dir_all(&relay).unwrap();
+        std::fs::create_dir_all(path("boards")).unwrap();
+        std::fs::write(relay.join("token"), "relay-token\n").unwrap();
+        use base64::Engine as _;
+        let public = base64::engine::general_purpose::STANDARD.encode(key.verifying_key().to_bytes());
+        std::fs::write(relay.join("trusted.pub"), public).unwrap();
+        let host = Host::start(port, key.clone()).await;
+        Self { relay: None, boards: Vec::new(), broker, port, key, host, environment: Vec::new(), dir }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A bench with a relay and boards `board-1` and on, all connected.
+    pub async fn with_boards(count: usize, baud: u32) -> Self {
+        let mut bench = Self::new().await;
+        for number in 1..=count {
+            bench.add_board(number, baud);
+        }
+        bench.start_relay();
+        bench.host.devices(count).await;
+        bench
+    }
+
+    pub fn add_board(&mut self, number: usize, baud: u32) {
+        let name = format!("board-{number}");
+        let dir = self.path("boards").join(&name);
+        let mut command = Command::new(example("board"));
+        command.arg(&name).arg(dir).arg(baud.to_string());
+        self.boards.push(Process::start(&mut command));
+    }
+
+    pub fn start_relay(&mut self) {
+        let mut command = Command::new(example("relay"));
+        command.arg(RELAY).arg(self.path("relay")).arg(self.port.to_string()).arg(self.path("boards"));
+        command.envs(self.environment.iter().cloned());
+        if std::env::var_os("RUST_LOG").is_none() {
+            command.stderr(std::fs::OpenOptions::new().create(true).append(true).open(self.path("relay.log")).unwrap());
+            command.env("RUST_LOG", "info");
+        }
+        self.relay = Some(Process::start(&mut command));
+    }
+
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.environment.retain(|(of, _)| of != name);
+        self.environment.push((name.into(), value.into()));
+    }
+
+    /// kill -9 of the relay.
+    pub fn kill_relay(&mut self) {
+        self.relay.take().unwrap().kill();
+    }
+
+    pub async fn restart_broker(&mut self, pause: Duration) {
+        self.broker.kill();
+        tokio::time::sleep(pause).await;
+        self.broker = start_broker(self.dir.path(), self.port);
+    }
+
+    /// A compiler that runs `script` first; `$REAL` is the real one.
+    pub fn compiler(&mut self, script: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.path("cc");
+        let text = format!("#!/bin/sh\ncase \"$1\" in --version) exec cc --version;; esac\n{script}\nexec cc \"$@\"\n");
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+        self.set("CC", path.display().to_string());
+    }
+}
