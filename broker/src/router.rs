@@ -4,13 +4,14 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rumqttd::local::{LinkBuilder, LinkRx, LinkTx};
 use rumqttd::protocol::{Disconnect, DisconnectReasonCode, Packet};
 use rumqttd::{Notification, RouterConfig};
+use tokio::sync::oneshot;
 
 use crate::config::Limits;
 
@@ -18,6 +19,8 @@ use crate::config::Limits;
 const BACKLOG: usize = 900;
 /// Packets of one link that the router has not taken yet; a link with more waits.
 const UNTAKEN: usize = 1000;
+/// How long the router may take to make a link.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the router may take to forget a link.
 const FORGET_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -26,14 +29,16 @@ const FORGET_TIMEOUT: Duration = Duration::from_secs(5);
 #[error("the router is gone")]
 pub(crate) struct Gone;
 
-// rumqttd does not export the type of its events, so its channel is reached through closures only.
-type Connect = dyn Fn(&str, bool) -> Result<(LinkTx, LinkRx), Gone> + Send + Sync;
-type Backlog = dyn Fn() -> usize + Send + Sync;
+type Connected = Result<(LinkTx, LinkRx), Gone>;
+
+/// A link to be made: id, whether clean, and who waits for it.
+type Request = (String, bool, oneshot::Sender<Connected>);
 
 /// Handle of the running router.
 pub(crate) struct Router {
-    connect: Box<Connect>,
-    backlog: Box<Backlog>,
+    connector: Mutex<mpsc::Sender<Request>>,
+    /// Events that the router has not taken. rumqttd does not export their type, so the channel itself cannot be held.
+    backlog: Box<dyn Fn() -> usize + Send + Sync>,
     ids: Mutex<Ids>,
 }
 
@@ -59,11 +64,18 @@ impl Router {
         )
         .spawn();
         let backlog = sender.clone();
+        let (connector, requests) = mpsc::channel::<Request>();
+        // Making a link blocks, for ever if the router dies meanwhile: hence a thread that nothing waits for at the
+        // end of the process, unlike the runtime's own.
+        std::thread::spawn(move || {
+            while let Ok((id, clean, made)) = requests.recv() {
+                let built = LinkBuilder::new(&id, sender.clone()).clean_session(clean).build();
+                // Whoever gave up waiting does not want it any more.
+                let _ = made.send(built.map(|(tx, rx, _)| (tx, rx)).map_err(|_| Gone));
+            }
+        });
         Arc::new(Self {
-            connect: Box::new(move |id, clean| {
-                let built = LinkBuilder::new(id, sender.clone()).clean_session(clean).build();
-                built.map(|(tx, rx, _)| (tx, rx)).map_err(|_| Gone)
-            }),
+            connector: Mutex::new(connector),
             backlog: Box::new(move || backlog.len()),
             ids: Mutex::default(),
         })
@@ -84,10 +96,11 @@ impl Router {
 
     /// Opens a link; `clean` drops what the router remembers under this id, and what it would remember later.
     pub(crate) async fn link(self: &Arc<Self>, id: u32, clean: bool) -> Result<Link, Gone> {
-        let router = self.clone();
-        let built =
-            tokio::task::spawn_blocking(move || (router.connect)(&format!("l{id}"), clean)).await.unwrap_or(Err(Gone));
-        let (tx, rx) = built?;
+        let (made, link) = oneshot::channel();
+        let request = (format!("l{id}"), clean, made);
+        self.connector.lock().unwrap_or_else(PoisonError::into_inner).send(request).map_err(|_| Gone)?;
+        let link = tokio::time::timeout(CONNECT_TIMEOUT, link).await.map_err(|_| Gone)?;
+        let (tx, rx) = link.map_err(|_| Gone)??;
         Ok(Link { id, clean, router: self.clone(), tx, rx })
     }
 

@@ -53,7 +53,7 @@ mod tests {
         let why = timeout(Duration::from_secs(2), watching).await.unwrap();
         assert_eq!(why, "its thread has ended");
         // Nobody gets a link any more, and nobody waits for one.
-        let late = timeout(Duration::from_secs(2), watch(&router)).await.unwrap();
+        let late = timeout(Duration::from_secs(8), watch(&router)).await.unwrap();
         assert_eq!(late, "no link to it could be made");
     }
 }
