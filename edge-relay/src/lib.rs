@@ -5,7 +5,7 @@
 //! - [`config`], [`error`]: what a relay is told, and why it could not go on. [`run`] starts one.
 //! - `folder`, `journal`: what is on its disk. The journal is written before anything is acknowledged.
 //! - `mqtt`, `inbox`, `outbox`, `state`: its only connection to the rest of the system.
-//! - `work`: commands, from `admit` to their end. `fetch` and `build` serve them.
+//! - `work`: commands, from `admit` to their end. `fetch` and `build` serve them, each thing once (`flights`).
 //! - `device`, `serial`, `boards`: devices, their lines, their types.
 //!
 //! It needs nobody to finish what it has begun, and must not reach the cloud by anything but MQTT.
@@ -17,6 +17,7 @@ mod counters;
 mod device;
 pub mod error;
 mod fetch;
+mod flights;
 mod folder;
 mod inbox;
 mod journal;

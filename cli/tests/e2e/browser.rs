@@ -125,7 +125,7 @@ impl Browser {
         self.eval("(document.querySelector('input[name=name]').value = '', true)");
         self.type_into("input[name=name]", "admin");
         self.type_into("input[name=token]", &fleet.token());
-        self.click("form button[type=submit]");
+        self.click("form button");
         self.until("the overview", "location.pathname === '/'");
     }
 

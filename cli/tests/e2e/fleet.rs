@@ -217,7 +217,7 @@ impl Fleet {
     pub fn publish(&self, topic: &str, payload: &[u8]) {
         let mut child = self
             .mosquitto("mosquitto_pub")
-            .args(["-q", "1", "-t", topic, "-s"])
+            .args(["-q", "1", "-t", topic, if payload.is_empty() { "-n" } else { "-s" }])
             .stdin(Stdio::piped())
             .spawn()
             .expect("mosquitto_pub is installed by 'cargo xtask test'");

@@ -20,7 +20,7 @@ fn as_relay(fleet: &Fleet, topic: &str, payload: &[u8]) {
     let token = std::fs::read_to_string(fleet.dir.join("relay/demo/token")).unwrap();
     let mut child = std::process::Command::new("mosquitto_pub")
         .args(["-h", "127.0.0.1", "-p", &fleet.mqtt.to_string(), "-u", "relay-demo", "-P", token.trim()])
-        .args(["-q", "1", "-t", topic, "-s"])
+        .args(["-q", "1", "-t", topic, if payload.is_empty() { "-n" } else { "-s" }])
         .stdin(std::process::Stdio::piped())
         .spawn()
         .unwrap();

@@ -1,9 +1,7 @@
 //! Built images by content: the same artifact, board, compiler and firmware core are never built twice, not by two
 //! devices at the same time, and not after a restart.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use contract::Code;
@@ -15,8 +13,8 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::toolchain::Built;
 use crate::boards::BoardType;
-use crate::counters::lock;
 use crate::fetch::evict;
+use crate::flights::Flights;
 use crate::folder::{replace_file, sync_dir};
 use crate::relay::Relay;
 use crate::work::Failure;
@@ -43,7 +41,7 @@ struct Label {
 pub struct Cache {
     dir: PathBuf,
     bound: u64,
-    flights: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    flights: Flights,
 }
 
 /// What decides about an image.
@@ -65,7 +63,7 @@ impl Cache {
     /// The disk's.
     pub fn new(dir: PathBuf, bound: u64) -> std::io::Result<Self> {
         std::fs::create_dir_all(&dir)?;
-        Ok(Self { dir, bound, flights: Mutex::default() })
+        Ok(Self { dir, bound, flights: Flights::default() })
     }
 
     /// The image with this key. One that is damaged is as good as none.
@@ -85,12 +83,7 @@ impl Cache {
 
     /// Waits until nobody else builds for this key.
     pub async fn alone(&self, key: &str) -> OwnedMutexGuard<()> {
-        let flight = {
-            let mut flights = lock(&self.flights);
-            flights.retain(|_, flight| Arc::strong_count(flight) > 1);
-            flights.entry(key.to_owned()).or_default().clone()
-        };
-        flight.lock_owned().await
+        self.flights.alone(key).await
     }
 
     /// Keeps an image.

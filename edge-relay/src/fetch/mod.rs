@@ -49,11 +49,12 @@ pub async fn artifact(relay: &Relay, ticket: &Ticket, what: &Payload, board: &st
     if ticket.manifest.is_none() {
         relay.journal.pin(&ticket.command.id, &signed).await?;
     }
+    let alone = relay.store.flights.alone(checked.manifest.artifact.hex()).await;
     if let Some(artifact) = relay.store.load(&relay.trusted, &checked.manifest.artifact) {
         return Ok(artifact);
     }
     blocks::fetch(relay, ticket, &checked.manifest).await?;
-    relay.store.complete(relay, signed, checked.manifest).await.map_err(Halt::from)
+    relay.store.complete(relay, signed, checked.manifest, alone).await.map_err(Halt::from)
 }
 
 async fn ask_for_manifest(relay: &Relay, what: &Payload, board: &str) -> Result<SignedManifest, Failure> {

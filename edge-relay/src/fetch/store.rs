@@ -8,8 +8,10 @@ use contract::artifact::{Manifest, ModelMeta, Sample, SignedManifest, file};
 use contract::ids::ArtifactId;
 use ed25519_dalek::VerifyingKey;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::OwnedMutexGuard;
 
 use super::{check, unpack};
+use crate::flights::Flights;
 use crate::folder::{replace_file, sync_dir};
 use crate::relay::Relay;
 use crate::work::Failure;
@@ -22,6 +24,8 @@ pub struct Store {
     blocks: PathBuf,
     artifacts: PathBuf,
     bound: u64,
+    /// Artifacts that are being fetched.
+    pub(super) flights: Flights,
 }
 
 /// An artifact whose content was checked.
@@ -71,7 +75,7 @@ impl Artifact {
 impl Store {
     /// Artifacts in a relay's folder; those that no device needs take up to `bound` bytes.
     pub fn new(dir: &Path, bound: u64) -> Self {
-        Self { blocks: dir.join("blocks"), artifacts: dir.join("artifacts"), bound }
+        Self { blocks: dir.join("blocks"), artifacts: dir.join("artifacts"), bound, flights: Flights::default() }
     }
 
     /// Folder for the blocks of an artifact that is being fetched.
@@ -96,9 +100,15 @@ impl Store {
         relay: &Relay,
         signed: SignedManifest,
         manifest: Manifest,
+        alone: OwnedMutexGuard<()>,
     ) -> Result<Artifact, Failure> {
         let (store, used) = (self.clone(), used(relay));
-        let joined = tokio::task::spawn_blocking(move || store.join(&signed, manifest, &used)).await;
+        let joined = tokio::task::spawn_blocking(move || {
+            // Until the files are in place, also where the command that asked for them is cancelled meanwhile.
+            let _alone = alone;
+            store.join(&signed, manifest, &used)
+        })
+        .await;
         joined.unwrap_or_else(|_| Err(Failure::new(Code::INTERNAL, "unpacking the artifact failed")))
     }
 
