@@ -11,6 +11,12 @@ function startUploads() {
     });
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
+      const limit = Number(form.dataset.limit);
+      if (form.elements.file.files[0].size > limit) {
+        state.className = "upload-state bad";
+        state.textContent = `The file is over the limit of ${limit / 1024 / 1024} MB.`;
+        return;
+      }
       const query = new URLSearchParams();
       for (const [key, value] of new FormData(form)) if (typeof value === "string") query.set(key, value);
       button.disabled = true;

@@ -24,8 +24,10 @@ mod send;
 /// Log lines on one page; the script keeps as many.
 const MOST_LINES: usize = 800;
 
-/// The largest model or dataset that can be uploaded, in bytes.
-const MAX_UPLOAD_BYTES: usize = 64 * 1024 * 1024;
+/// The largest model that can be uploaded, in bytes; the API's limit.
+const MAX_MODEL_BYTES: usize = 64 * 1024 * 1024;
+/// The largest dataset that can be uploaded, in bytes; the API's limit.
+const MAX_DATASET_BYTES: usize = 32 * 1024 * 1024;
 
 /// All routes of the dashboard, with its headers and its guard around them.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
@@ -40,8 +42,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/models", get(models::page))
         .route("/models/{model}", get(model::page))
         .route("/models/{model}/compile", post(model::compile))
-        .route("/upload/model", post(models::upload_model).layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES)))
-        .route("/upload/dataset", post(models::upload_dataset).layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES)))
+        .route("/upload/model", post(models::upload_model).layer(DefaultBodyLimit::max(MAX_MODEL_BYTES)))
+        .route("/upload/dataset", post(models::upload_dataset).layer(DefaultBodyLimit::max(MAX_DATASET_BYTES)))
         .route("/live", get(live::live))
         .route("/assets/{file}", get(assets::serve))
         .route("/favicon.ico", get(favicon))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -14,7 +15,7 @@ use contract::ids::check_plain_name;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::html;
+use super::{MAX_DATASET_BYTES, MAX_MODEL_BYTES, html};
 use crate::Shared;
 use crate::api::ApiFailure;
 use crate::error::PageError;
@@ -27,6 +28,12 @@ struct ModelsPage {
     frame: Frame,
     models: Vec<ModelView>,
     datasets: Vec<DatasetView>,
+}
+
+impl ModelsPage {
+    // A script says so at once: a server that refuses a body mid-way is only a cut connection to a browser.
+    const MODEL_LIMIT: usize = MAX_MODEL_BYTES;
+    const DATASET_LIMIT: usize = MAX_DATASET_BYTES;
 }
 
 /// `GET /models`.
@@ -55,10 +62,11 @@ pub(crate) async fn upload_model(
     State(shared): State<Arc<Shared>>,
     SessionToken(token): SessionToken,
     Query(upload): Query<Upload>,
-    onnx: Bytes,
+    onnx: Result<Bytes, BytesRejection>,
 ) -> Response {
     let import = async {
         let name = checked_name(&upload.name, "model name")?;
+        let onnx = within_limit(onnx, MAX_MODEL_BYTES)?;
         let api = shared.api.as_visitor(&token);
         let model = api.import_model(&name, upload.dataset.trim(), onnx).await?;
         // A model that cannot be compiled is stored all the same; its page says why.
@@ -75,10 +83,11 @@ pub(crate) async fn upload_dataset(
     State(shared): State<Arc<Shared>>,
     SessionToken(token): SessionToken,
     Query(upload): Query<Upload>,
-    csv: Bytes,
+    csv: Result<Bytes, BytesRejection>,
 ) -> Response {
     let store = async {
         let name = checked_name(&upload.name, "dataset name")?;
+        let csv = within_limit(csv, MAX_DATASET_BYTES)?;
         let scale = if upload.input_scale.trim().is_empty() { "1" } else { upload.input_scale.trim() };
         shared.api.as_visitor(&token).put_dataset(&name, scale, csv).await?;
         Ok("/models".to_owned())
@@ -94,6 +103,18 @@ fn checked_name(text: &str, what: &'static str) -> Result<String, ApiFailure> {
         ApiFailure::Refused(StatusCode::UNPROCESSABLE_ENTITY, error)
     })?;
     Ok(name.to_owned())
+}
+
+fn within_limit(body: Result<Bytes, BytesRejection>, limit: usize) -> Result<Bytes, ApiFailure> {
+    body.map_err(|rejection| {
+        let error = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            let message = format!("the file is over the limit of {} MB", limit / 1024 / 1024);
+            ApiError { code: Code::TOO_LARGE, message, field: Some("file".to_owned()) }
+        } else {
+            ApiError { code: Code::MALFORMED, message: "the upload was cut off; try again".to_owned(), field: None }
+        };
+        ApiFailure::Refused(rejection.status(), error)
+    })
 }
 
 fn answer(outcome: Result<String, ApiFailure>) -> Response {
