@@ -13,8 +13,16 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-const PAGES: [&str; 6] =
-    ["README.md", "ARCHITECTURE.md", "topics.md", "docs/cli.md", "docs/operations.md", "docker/README.md"];
+const PAGES: [&str; 8] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "topics.md",
+    "docs/cli.md",
+    "docs/operations.md",
+    "docker/README.md",
+    "models/digits/README.md",
+];
 
 #[test]
 fn every_link_to_a_file_leads_to_one() {
