@@ -43,6 +43,9 @@ fn kernel(op: &QOp) -> &'static str {
         QOp::Add { .. } => include_str!("kernels/add.c"),
         QOp::Softmax { .. } => include_str!("kernels/softmax.c"),
         QOp::Rescale { .. } => include_str!("kernels/rescale.c"),
+        QOp::Lookup { .. } => include_str!("kernels/lookup.c"),
+        QOp::Concat { .. } => include_str!("kernels/concat.c"),
+        QOp::Pad { .. } => include_str!("kernels/pad.c"),
         QOp::Transpose { .. } => include_str!("kernels/transpose.c"),
     }
 }
@@ -89,6 +92,9 @@ pub fn c99(graph: &QuantGraph, plan: &Plan, name: &str) -> Sources {
     for (index, node) in graph.nodes.iter().enumerate() {
         if let Some(linear) = node.op.linear() {
             constants(&mut c, index, linear);
+        }
+        if let QOp::Lookup { table: values } = &node.op {
+            table(&mut c, "int8_t", "table", index, values.iter().map(|v| i32::from(*v)));
         }
     }
     let _ = write!(
@@ -258,6 +264,28 @@ fn call(graph: &QuantGraph, plan: &Plan, index: usize, node: &QNode) -> String {
             factor(*multiplier),
             limits(*bounds),
         ),
+        QOp::Lookup { .. } => format!("tml_lookup({buffers}, {}, tml_table_{index})", to.len()),
+        QOp::Concat { outer, inner, multipliers } => {
+            let step: usize = inner.iter().sum();
+            let mut begin = offset(plan, node.output);
+            let mut calls = Vec::with_capacity(inner.len());
+            for ((input, inner), multiplier) in node.inputs.iter().zip(inner).zip(multipliers) {
+                calls.push(format!(
+                    "tml_concat({}, a + {begin}, {outer}, {inner}, {step}, {}, {}, {})",
+                    operand(*input),
+                    graph.tensors[*input].zero_point,
+                    to.zero_point,
+                    factor(*multiplier),
+                ));
+                begin += inner;
+            }
+            calls.join(";\n    ")
+        }
+        QOp::Pad { dims, before, after } => {
+            let sizes = (0..4).map(|axis| before[axis] + dims[axis] + after[axis]);
+            let list: Vec<String> = sizes.chain(*before).chain(*dims).map(|n| n.to_string()).collect();
+            format!("tml_pad({buffers}, {}, {})", to.zero_point, list.join(", "))
+        }
         QOp::Transpose { dims, perm } => {
             let mut steps = vec![1_usize; dims.len()];
             for axis in (1..dims.len()).rev() {

@@ -187,7 +187,8 @@ pub fn compile(
 
     let work: u64 = quantized.nodes.iter().map(|node| node.op.work()).sum();
     let rows = affordable(EVALUATION_WORK, work);
-    let held_out: Vec<(Vec<f32>, usize)> = dataset.split(Split::Test).map(|row| (scaled(row), row.label)).collect();
+    let held_out: Vec<(Vec<f32>, usize)> =
+        spread(dataset, Split::Test, rows).into_iter().map(|row| (scaled(row), row.label)).collect();
     let examples = held_out.iter().map(|(input, label)| (input.as_slice(), *label));
     let evaluation = evaluate::evaluate(graph.as_ref(), &quantized, examples, &mut |done| {
         tell(Step::Evaluate, done);

@@ -1,7 +1,7 @@
 //! The float interpreter: runs a [`Graph`] in f32, for calibration, for the
 //! float accuracy and as the yardstick of quantization.
 
-use crate::ir::{Graph, Op, Window, transposed};
+use crate::ir::{Graph, Op, Window, padded, transposed};
 
 /// Runs the graph and returns every activation, indexed like [`Graph::tensors`].
 ///
@@ -47,6 +47,28 @@ pub fn run_all(graph: &Graph, input: &[f32]) -> Vec<Vec<f32>> {
             Op::Clamp { clamp } => {
                 for (out, v) in output.iter_mut().zip(x) {
                     *out = clamp.apply(*v);
+                }
+            }
+            Op::Unary { function } => {
+                for (out, v) in output.iter_mut().zip(x) {
+                    *out = function.apply(*v);
+                }
+            }
+            Op::Concat { outer, inner } => {
+                let step: usize = inner.iter().sum();
+                let mut begin = 0;
+                for (operand, inner) in node.inputs.iter().zip(inner) {
+                    for at in 0..*outer {
+                        output[at * step + begin..][..*inner]
+                            .copy_from_slice(&values[*operand][at * inner..][..*inner]);
+                    }
+                    begin += inner;
+                }
+            }
+            Op::Pad { dims, before, after } => {
+                let mut data = x.iter();
+                for (out, inside) in output.iter_mut().zip(padded(dims, before, after)) {
+                    *out = if inside { data.next().copied().unwrap_or(0.0) } else { 0.0 };
                 }
             }
             Op::Transpose { dims, perm } => {

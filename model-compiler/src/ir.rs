@@ -61,6 +61,16 @@ pub struct Node {
     pub op: Op,
 }
 
+impl Node {
+    /// Height and width of the result of a Pad, zeros for other operators.
+    pub(crate) fn padded_size(&self) -> [usize; 2] {
+        match &self.op {
+            Op::Pad { dims, before, after } => [1, 2].map(|axis| before[axis] + dims[axis] + after[axis]),
+            _ => [0, 0],
+        }
+    }
+}
+
 /// Geometry of a sliding window over a height x width x channels image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
@@ -176,6 +186,72 @@ impl Clamp {
     }
 }
 
+/// A function of one number.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Unary {
+    /// `1 / (1 + exp(-x))`
+    Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// `x`, or `alpha * x` below zero.
+    LeakyRelu {
+        /// Slope below zero.
+        alpha: f32,
+    },
+    /// `x`, or `alpha * (exp(x) - 1)` below zero.
+    Elu {
+        /// Limit below zero, negated.
+        alpha: f32,
+    },
+    /// `alpha * x + beta`, clamped to 0 to 1.
+    HardSigmoid {
+        /// Slope.
+        alpha: f32,
+        /// Value at zero.
+        beta: f32,
+    },
+    /// `x * clamp(x / 6 + 1 / 2, 0, 1)`
+    HardSwish,
+}
+
+impl Unary {
+    /// The function's value.
+    pub fn apply(self, x: f32) -> f32 {
+        match self {
+            Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Self::Tanh => x.tanh(),
+            Self::LeakyRelu { alpha } => {
+                if x < 0.0 {
+                    alpha * x
+                } else {
+                    x
+                }
+            }
+            Self::Elu { alpha } => {
+                if x < 0.0 {
+                    alpha * x.exp_m1()
+                } else {
+                    x
+                }
+            }
+            Self::HardSigmoid { alpha, beta } => (alpha * x + beta).clamp(0.0, 1.0),
+            Self::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
+        }
+    }
+
+    /// Name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sigmoid => "Sigmoid",
+            Self::Tanh => "Tanh",
+            Self::LeakyRelu { .. } => "LeakyRelu",
+            Self::Elu { .. } => "Elu",
+            Self::HardSigmoid { .. } => "HardSigmoid",
+            Self::HardSwish => "HardSwish",
+        }
+    }
+}
+
 /// What a node computes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
@@ -246,6 +322,27 @@ pub enum Op {
         /// The bounds.
         clamp: Clamp,
     },
+    /// A function of each element.
+    Unary {
+        /// The function.
+        function: Unary,
+    },
+    /// Operands behind one another along one axis.
+    Concat {
+        /// Product of the dimensions before the axis.
+        outer: usize,
+        /// For each operand the product of its dimensions from the axis on.
+        inner: Vec<usize>,
+    },
+    /// Zeros around the data.
+    Pad {
+        /// Shape of the operand, four axes.
+        dims: [usize; 4],
+        /// Zeros before the data along each axis.
+        before: [usize; 4],
+        /// Zeros behind the data along each axis.
+        after: [usize; 4],
+    },
     /// Permutation of axes.
     Transpose {
         /// Shape of the input.
@@ -267,6 +364,9 @@ impl Op {
             Self::Add { .. } => "Add",
             Self::Softmax { .. } => "Softmax",
             Self::Clamp { .. } => "Clamp",
+            Self::Unary { function } => function.name(),
+            Self::Concat { .. } => "Concat",
+            Self::Pad { .. } => "Pad",
             Self::Transpose { .. } => "Transpose",
         }
     }
@@ -305,6 +405,22 @@ impl Op {
             _ => None,
         }
     }
+}
+
+/// For each element of a padded tensor whether it is data, in order.
+pub fn padded(dims: &[usize; 4], before: &[usize; 4], after: &[usize; 4]) -> Vec<bool> {
+    let size = |axis: usize| before[axis] + dims[axis] + after[axis];
+    let inside = |axis: usize, at: usize| at >= before[axis] && at - before[axis] < dims[axis];
+    let mut all = Vec::with_capacity((0..4).map(size).product());
+    for a in 0..size(0) {
+        for b in 0..size(1) {
+            for c in 0..size(2) {
+                let row = inside(0, a) && inside(1, b) && inside(2, c);
+                all.extend((0..size(3)).map(|d| row && inside(3, d)));
+            }
+        }
+    }
+    all
 }
 
 /// Source index of each output element of a transposition, in output order.

@@ -118,12 +118,17 @@ fn in_place(graph: &QuantGraph, buffers: &[Buffer]) -> Vec<(usize, usize)> {
 /// still reads when the result begins at or before the operand.
 fn overwrites_safely(node: &QNode) -> bool {
     match &node.op {
-        QOp::Softmax { .. } | QOp::Rescale { .. } => true,
+        QOp::Softmax { .. } | QOp::Rescale { .. } | QOp::Lookup { .. } => true,
         // Both operands may be one tensor; two overlapping different ones are exact only at equal offsets,
         // which `place` cannot promise for both.
         QOp::Add { .. } => node.inputs[0] == node.inputs[1],
         QOp::MaxPool { window, .. } | QOp::AveragePool { window, .. } => reads_ahead(window),
-        QOp::Conv2d { .. } | QOp::DepthwiseConv2d { .. } | QOp::Dense { .. } | QOp::Transpose { .. } => false,
+        QOp::Conv2d { .. }
+        | QOp::DepthwiseConv2d { .. }
+        | QOp::Dense { .. }
+        | QOp::Concat { .. }
+        | QOp::Pad { .. }
+        | QOp::Transpose { .. } => false,
     }
 }
 

@@ -224,6 +224,29 @@ pub enum QOp {
         /// Bounds of the output.
         bounds: Bounds,
     },
+    /// A function of each element, as a table over -128 to 127.
+    Lookup {
+        /// Result of each int8 value, 256 of them.
+        table: Vec<i8>,
+    },
+    /// Operands behind one another along one axis, each brought to the scale of the result.
+    Concat {
+        /// Product of the dimensions before the axis.
+        outer: usize,
+        /// For each operand the product of its dimensions from the axis on.
+        inner: Vec<usize>,
+        /// For each operand its scale by that of the result; a factor of one changes nothing.
+        multipliers: Vec<Multiplier>,
+    },
+    /// The zero point around the data; operand and result have one quantization.
+    Pad {
+        /// Shape of the operand.
+        dims: [usize; 4],
+        /// Padding before the data along each axis.
+        before: [usize; 4],
+        /// Padding behind the data along each axis.
+        after: [usize; 4],
+    },
     /// Permutation of at most four axes.
     Transpose {
         /// Shape of the input.
@@ -255,7 +278,18 @@ impl QOp {
             Self::Add { .. } => "add",
             Self::Softmax { .. } => "softmax",
             Self::Rescale { .. } => "rescale",
+            Self::Lookup { .. } => "lookup",
+            Self::Concat { .. } => "concat",
+            Self::Pad { .. } => "pad",
             Self::Transpose { .. } => "transpose",
+        }
+    }
+
+    /// Bytes of constants in flash.
+    pub fn constant_bytes(&self) -> usize {
+        match self {
+            Self::Lookup { table } => table.len(),
+            _ => self.linear().map_or(0, Linear::bytes),
         }
     }
 
@@ -290,7 +324,11 @@ impl QOp {
             | Self::AveragePool { bounds, .. }
             | Self::Add { bounds, .. }
             | Self::Rescale { bounds, .. } => Some(*bounds),
-            Self::Softmax { .. } | Self::Transpose { .. } => None,
+            Self::Softmax { .. }
+            | Self::Lookup { .. }
+            | Self::Concat { .. }
+            | Self::Pad { .. }
+            | Self::Transpose { .. } => None,
         }
     }
 

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::fixed::{Multiplier, softmax_parameters};
 use crate::float;
-use crate::ir::{Graph, Node, Op};
+use crate::ir::{Graph, Node, Op, Unary};
 use crate::qir::{Bounds, Linear, QNode, QOp, QTensor, QuantGraph};
 
 /// How ranges are chosen.
@@ -178,13 +178,13 @@ fn tensors(graph: &Graph, ranges: &[(f32, f32)]) -> Vec<QTensor> {
         .collect();
     for node in &graph.nodes {
         match node.op {
-            Op::MaxPool { .. } | Op::AveragePool { .. } | Op::Transpose { .. } => {
+            Op::MaxPool { .. } | Op::AveragePool { .. } | Op::Pad { .. } | Op::Transpose { .. } => {
                 let from = &tensors[node.inputs[0]];
                 let (scale, zero_point) = (from.scale, from.zero_point);
                 tensors[node.output].scale = scale;
                 tensors[node.output].zero_point = zero_point;
             }
-            Op::Softmax { .. } => {
+            Op::Softmax { .. } | Op::Unary { function: Unary::Sigmoid | Unary::HardSigmoid { .. } } => {
                 tensors[node.output].scale = 1.0 / 256.0;
                 tensors[node.output].zero_point = -128;
             }
@@ -246,6 +246,19 @@ fn quantized(node: &Node, tensors: &[QTensor]) -> Result<QOp, QuantizeError> {
             multiplier: Multiplier::of(f64::from(from.scale) / f64::from(to.scale)),
             bounds: to.bounds(clamp.low, clamp.high),
         },
+        Op::Unary { function } => QOp::Lookup {
+            table: (i8::MIN..=i8::MAX).map(|q| to.quantize(function.apply(from.dequantize(q)))).collect(),
+        },
+        Op::Concat { outer, inner } => QOp::Concat {
+            outer: *outer,
+            inner: inner.clone(),
+            multipliers: node
+                .inputs
+                .iter()
+                .map(|input| Multiplier::of(f64::from(tensors[*input].scale) / f64::from(to.scale)))
+                .collect(),
+        },
+        Op::Pad { dims, before, after } => QOp::Pad { dims: *dims, before: *before, after: *after },
         Op::Transpose { dims, perm } => {
             let (dims, perm) = merged_axes(dims, perm);
             if dims.len() > 4 {

@@ -2,7 +2,7 @@
 //! arithmetic of the generated C. Golden vectors and int8 accuracy come from here.
 
 use crate::fixed::{Multiplier, doubling_high_mul, exp_on_negative_values, reciprocal, rounding_divide_by_pot};
-use crate::ir::{Window, transposed};
+use crate::ir::{Window, padded, transposed};
 use crate::qir::{Bounds, Linear, QNode, QOp, QTensor, QuantGraph};
 
 /// Runs the network; `None` if `input` has the wrong length.
@@ -67,6 +67,34 @@ fn step(graph: &QuantGraph, node: &QNode, values: &[Vec<i8>], out: &mut [i8]) {
             for (out, v) in out.iter_mut().zip(x) {
                 let steps = multiplier.apply(i32::from(*v) - from.zero_point);
                 *out = bounds.saturate(steps.wrapping_add(to.zero_point));
+            }
+        }
+        QOp::Lookup { table } => {
+            for (out, v) in out.iter_mut().zip(x) {
+                // -128 to 127 become 0 to 255.
+                *out = table[(i32::from(*v) + 128) as usize];
+            }
+        }
+        QOp::Concat { outer, inner, multipliers } => {
+            let step: usize = inner.iter().sum();
+            let mut begin = 0;
+            for ((operand, inner), multiplier) in node.inputs.iter().zip(inner).zip(multipliers) {
+                let zero_point = graph.tensors[*operand].zero_point;
+                for (at, row) in values[*operand].chunks_exact(*inner).take(*outer).enumerate() {
+                    for (out, v) in out[at * step + begin..].iter_mut().zip(row) {
+                        let steps = multiplier.apply(i32::from(*v) - zero_point);
+                        *out = Bounds::FULL.saturate(steps.wrapping_add(to.zero_point));
+                    }
+                }
+                begin += inner;
+            }
+        }
+        QOp::Pad { dims, before, after } => {
+            let mut data = x.iter();
+            // Zero points are within int8.
+            let zero = to.zero_point as i8;
+            for (out, inside) in out.iter_mut().zip(padded(dims, before, after)) {
+                *out = if inside { data.next().copied().unwrap_or(zero) } else { zero };
             }
         }
         QOp::Transpose { dims, perm } => {

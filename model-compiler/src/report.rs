@@ -26,16 +26,12 @@ pub(crate) struct Findings<'a> {
 
 /// Bytes of constants of all layers.
 pub(crate) fn weights_bytes(graph: &QuantGraph) -> usize {
-    graph.nodes.iter().map(node_bytes).sum()
+    graph.nodes.iter().map(|node| node.op.constant_bytes()).sum()
 }
 
 /// Multiply-accumulates of one inference.
 pub(crate) fn macs(graph: &QuantGraph) -> u64 {
     graph.nodes.iter().map(|node| node.op.macs()).sum()
-}
-
-fn node_bytes(node: &QNode) -> usize {
-    node.op.linear().map_or(0, |linear| linear.bytes())
 }
 
 /// A count as the contract carries it.
@@ -68,7 +64,7 @@ pub(crate) fn report(findings: &Findings<'_>) -> CompileReport {
             op: operator(graph, node, findings.graph.map(|float| &float.nodes[index].op)),
             shape: without_batch(&graph.tensors[node.output].shape),
             macs: node.op.macs(),
-            weights_bytes: count(node_bytes(node)),
+            weights_bytes: count(node.op.constant_bytes()),
             sqnr_db: findings.sqnr_db.get(node.output).copied().flatten(),
         })
         .collect();

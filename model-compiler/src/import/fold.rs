@@ -14,9 +14,35 @@ pub(super) fn fold(graph: &mut Graph) {
         {
             continue;
         }
+        let node = unpadded(&mut kept, node, &readers);
         kept.push(node);
     }
     graph.nodes = kept;
+}
+
+/// A convolution that takes over the zeros that a Pad before it would write.
+fn unpadded(kept: &mut Vec<Node>, mut node: Node, readers: &[usize]) -> Node {
+    let (Op::Conv2d { window, .. } | Op::DepthwiseConv2d { window, .. }) = &mut node.op else {
+        return node;
+    };
+    let input = node.inputs[0];
+    let Some(at) = kept.iter().rposition(|maker| maker.output == input) else {
+        return node;
+    };
+    // Only an image that is stored as one: a signal's or a row's axes mean something else.
+    if let Op::Pad { dims: [1, height, width, channels], before: [0, top, left, 0], after: [0, _, _, 0] } = kept[at].op
+        && readers[input] == 1
+        && channels == window.in_c
+        && kept[at].padded_size() == [window.in_h, window.in_w]
+    {
+        window.in_h = height;
+        window.in_w = width;
+        window.pad_top += top;
+        window.pad_left += left;
+        node.inputs[0] = kept[at].inputs[0];
+        kept.remove(at);
+    }
+    node
 }
 
 /// Number of readers of each tensor; the caller of the graph reads its output.

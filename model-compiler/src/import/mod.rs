@@ -7,6 +7,7 @@ mod flatbuffer;
 mod fold;
 pub mod onnx;
 mod onnx_conv;
+mod onnx_join;
 mod onnx_linear;
 mod onnx_shape;
 pub mod tflite;
@@ -39,14 +40,14 @@ impl Default for ImportLimits {
 }
 
 /// Operators that [`onnx::import`] knows, as error messages list them.
-pub const SUPPORTED_ONNX: &str = "Add, AveragePool, BatchNormalization, Clip, Constant, Conv, \
-DequantizeLinear (constants), Div, Dropout, Flatten, Gemm, GlobalAveragePool, GlobalMaxPool, Identity, MatMul, \
-MaxPool, Mul, ReduceMean (height and width), Relu, Reshape, Softmax, Squeeze, Sub, Transpose, Unsqueeze; on \
-constants also Cast, Concat, Gather, Shape";
+pub const SUPPORTED_ONNX: &str = "Add, AveragePool, BatchNormalization, Clip, Concat, Constant, Conv, \
+DequantizeLinear (constants), Div, Dropout, Elu, Flatten, Gemm, GlobalAveragePool, GlobalMaxPool, HardSigmoid, \
+HardSwish, Identity, LeakyRelu, MatMul, MaxPool, Mul, Pad (zeros), ReduceMean (height and width), Relu, Reshape, \
+Sigmoid, Softmax, Squeeze, Sub, Tanh, Transpose, Unsqueeze; on constants also Cast, Gather, Shape";
 
 /// Operators that [`tflite::import`] knows, as error messages list them.
-pub const SUPPORTED_TFLITE: &str = "ADD, AVERAGE_POOL_2D, CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, MAX_POOL_2D, \
-RELU, RELU6, RESHAPE, SOFTMAX, SQUEEZE, all int8";
+pub const SUPPORTED_TFLITE: &str = "ADD, AVERAGE_POOL_2D, CONCATENATION, CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, MAX_POOL_2D, \
+PAD, RELU, RELU6, RESHAPE, SOFTMAX, SQUEEZE, all int8";
 
 /// Why a model file cannot be imported.
 #[derive(Debug, Error, PartialEq)]

@@ -16,7 +16,7 @@ use super::attributes::Attributes;
 use super::constant::{Constant, checked_len, checked_shape};
 use super::value::{Activation, Value};
 use super::{Budget, Fault, ImportError, ImportLimits, SUPPORTED_ONNX, fold, shown, wire_scan};
-use crate::ir::{Graph, Node, Op, Tensor};
+use crate::ir::{Graph, Node, Op, Tensor, Unary};
 
 /// Most length-delimited protobuf fields of a file; bounds the memory that decoding takes.
 const MAX_FIELDS: u64 = 300_000;
@@ -181,6 +181,17 @@ impl Importer {
             "BatchNormalization" => self.batch_norm(node, &attributes)?,
             "Relu" | "Clip" => self.clamp(node, &attributes)?,
             "Softmax" => self.softmax(node, &attributes)?,
+            "Concat" => self.concat(node, &attributes)?,
+            "Pad" => self.pad(node, &attributes)?,
+            "Sigmoid" => self.unary(node, Unary::Sigmoid)?,
+            "Tanh" => self.unary(node, Unary::Tanh)?,
+            "HardSwish" => self.unary(node, Unary::HardSwish)?,
+            "LeakyRelu" => self.unary(node, Unary::LeakyRelu { alpha: attributes.float("alpha", 0.01) })?,
+            "Elu" => self.unary(node, Unary::Elu { alpha: attributes.float("alpha", 1.0) })?,
+            "HardSigmoid" => {
+                let alpha = attributes.float("alpha", 0.2);
+                self.unary(node, Unary::HardSigmoid { alpha, beta: attributes.float("beta", 0.5) })?
+            }
             _ => {
                 return Err(Fault::unsupported("the compiler does not have this operator", SUPPORTED_ONNX));
             }

@@ -52,7 +52,7 @@ impl Importer<'_> {
             self.set(output, from);
             return Ok(());
         }
-        if !matches!(code, 0 | 1 | 3 | 4 | 9 | 17 | 19 | 21 | 25) {
+        if !matches!(code, 0..=4 | 9 | 17 | 19 | 21 | 25 | 34) {
             return Err(unknown_operator());
         }
         let from = self.known(first)?;
@@ -95,6 +95,14 @@ impl Importer<'_> {
                 self.conv(&inputs, &weights, (from, to), depthwise, byte(0)?, strides, dilations, act)?
             }
             9 => self.fully_connected(&inputs, (from, to), byte(0)?, byte(1)?)?,
+            2 => {
+                if byte(1)? != 0 {
+                    return Err(Fault::unsupported("a fused activation", "a concatenation without one"));
+                }
+                operands = inputs.iter().map(|input| self.known(*input)).collect::<Result<_, _>>()?;
+                self.concat(&operands, to, field(0, 0)?)?
+            }
+            34 => self.pad(&inputs, (from, to))?,
             1 | 17 => {
                 let kernel = [field(4, 1)?, field(3, 1)?];
                 let strides = [field(2, 1)?, field(1, 1)?];
@@ -329,12 +337,62 @@ impl Importer<'_> {
         Ok(QOp::Softmax { rows: a.len() / depth, depth, multiplier, diff_min })
     }
 
+    fn concat(&self, operands: &[TensorId], to: TensorId, axis: i32) -> Result<QOp, Fault> {
+        let out = &self.tensors[to].shape;
+        let at = super::attributes::axis(i64::from(axis), out.len())?;
+        let mut inner = Vec::with_capacity(operands.len());
+        for operand in operands {
+            self.same_quantization(*operand, to)?;
+            let shape = &self.tensors[*operand].shape;
+            let fits = shape.len() == out.len() && (0..out.len()).all(|axis| axis == at || shape[axis] == out[axis]);
+            if !fits {
+                return Err(Fault::Bad(format!("an operand of shape {shape:?} for a result of {out:?}")));
+            }
+            inner.push(shape[at..].iter().product());
+        }
+        if inner.iter().sum::<usize>() != out[at..].iter().product::<usize>() {
+            return Err(Fault::Bad(format!("operands do not add up to the shape {out:?} of the result")));
+        }
+        Ok(QOp::Concat {
+            outer: out[..at].iter().product(),
+            multipliers: vec![Multiplier::of(1.0); inner.len()],
+            inner,
+        })
+    }
+
+    fn pad(&self, inputs: &[i32], (from, to): (TensorId, TensorId)) -> Result<QOp, Fault> {
+        self.same_quantization(from, to)?;
+        let pads = self.constant(inputs, 1)?.int32()?;
+        let (shape, out) = (&self.tensors[from].shape, &self.tensors[to].shape);
+        let rank = shape.len();
+        if rank > 4 || pads.len() != 2 * rank || pads.iter().any(|pad| !(0..=4_096).contains(pad)) {
+            return Err(Fault::unsupported(
+                format!("pads {pads:?} around a tensor of shape {shape:?}"),
+                "padding of tensors with at most four axes",
+            ));
+        }
+        let (mut dims, mut before, mut after) = ([1; 4], [0; 4], [0; 4]);
+        for at in 0..rank {
+            let slot = 4 - rank + at;
+            dims[slot] = shape[at];
+            before[slot] = pads[2 * at] as usize;
+            after[slot] = pads[2 * at + 1] as usize;
+            if out.get(at) != Some(&(before[slot] + dims[slot] + after[slot])) {
+                return Err(Fault::Bad(format!("pads {pads:?} turn {shape:?} into {out:?}")));
+            }
+        }
+        Ok(QOp::Pad { dims, before, after })
+    }
+
     fn same_quantization(&self, from: TensorId, to: TensorId) -> Result<(), Fault> {
         let (a, b) = (&self.tensors[from], &self.tensors[to]);
         if (a.scale, a.zero_point) == (b.scale, b.zero_point) {
             return Ok(());
         }
-        Err(Fault::unsupported("operand and result have different scales", "pooling that keeps scale and zero point"))
+        Err(Fault::unsupported(
+            "operand and result have different scales",
+            "an operator that keeps scale and zero point",
+        ))
     }
 }
 

@@ -178,6 +178,33 @@ fn every_operator_agrees_with_tract() {
                 .node("Add", &["a", "b"], "y", &[]),
         ),
         (
+            "a padded image, branches put together, functions",
+            image()
+                .ints("pads", vec![0, 0, 1, 0, 0, 0, 2, 1])
+                .floats("w", &[4, 3, 3, 3], noise(108, 20))
+                .floats("v", &[2, 3, 3, 3], noise(54, 21))
+                .node("Pad", &["x", "pads"], "p", &[])
+                .node("Conv", &["p", "w"], "a", &[])
+                .node("Sigmoid", &["a"], "b", &[])
+                .node("Pad", &["x", "pads"], "q", &[])
+                .node("Conv", &["q", "v"], "c", &[])
+                .node("HardSwish", &["c"], "d", &[])
+                .node("Concat", &["b", "d", "a"], "e", &[("axis", Int(1))])
+                .node("LeakyRelu", &["e"], "f", &[])
+                .node("Elu", &["f"], "g", &[])
+                .node("HardSigmoid", &["g"], "h", &[])
+                .node("Tanh", &["h"], "i", &[])
+                .node("MaxPool", &["i"], "y", &[("kernel_shape", ints(&[2, 1]))]),
+        ),
+        (
+            "padding that stays, concatenation along the width",
+            image()
+                .ints("pads", vec![0, 1, 0, 2, 0, 0, 3, 0])
+                .node("Pad", &["x", "pads"], "p", &[])
+                .node("Concat", &["p", "p"], "a", &[("axis", Int(3))])
+                .node("Relu", &["a"], "y", &[]),
+        ),
+        (
             "squeeze, unsqueeze and a shape computed from the graph",
             OnnxFile::new(&[1, 3, 1, 1], "y")
                 .ints("axes", vec![2, 3])

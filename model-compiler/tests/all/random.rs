@@ -18,6 +18,9 @@ enum Layer {
     Residual { relu: bool },
     Relu6,
     Transpose,
+    Branches { out: usize },
+    Unary(&'static str),
+    Pad { before: usize, after: usize },
 }
 
 fn layer() -> impl Strategy<Value = Layer> {
@@ -34,6 +37,9 @@ fn layer() -> impl Strategy<Value = Layer> {
         any::<bool>().prop_map(|relu| Layer::Residual { relu }),
         Just(Layer::Relu6),
         Just(Layer::Transpose),
+        (1_usize..4).prop_map(|out| Layer::Branches { out }),
+        prop::sample::select(vec!["Sigmoid", "Tanh", "HardSwish", "LeakyRelu", "Elu"]).prop_map(Layer::Unary),
+        (0_usize..3, 0_usize..3).prop_map(|(before, after)| Layer::Pad { before, after }),
     ]
 }
 
@@ -103,6 +109,25 @@ fn network(mut shape: [usize; 3], layers: &[Layer], classes: usize, seed: u64) -
             Layer::Transpose => {
                 file = file.node("Transpose", &[&last], &name, &[("perm", Attribute::Ints(vec![0, 3, 1, 2]))]);
                 shape = [w, c, h];
+            }
+            Layer::Branches { out } => {
+                let dims = [*out as i64, c as i64, 1, 1];
+                file = file
+                    .floats(&weights, &dims, noise(out * c, seed))
+                    .node("Conv", &[&last, &weights], &format!("c{index}"), &[])
+                    .node("Concat", &[&format!("c{index}"), &last], &name, &[("axis", Attribute::Int(1))]);
+                shape = [c + out, h, w];
+            }
+            Layer::Unary(op) => file = file.node(op, &[&last], &name, &[]),
+            Layer::Pad { before, after } => {
+                let (b, a) = (*before as i64, *after as i64);
+                file = file.ints(&format!("p{index}"), vec![0, 0, b, 0, 0, 0, a, b]).node(
+                    "Pad",
+                    &[&last, &format!("p{index}")],
+                    &name,
+                    &[],
+                );
+                shape = [c, h + before + after, w + before];
             }
             _ => continue,
         }
