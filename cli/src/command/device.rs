@@ -75,8 +75,12 @@ pub fn row(relay: &RelayId, online: bool, device: &Device) -> Vec<String> {
 
 /// The word for what a device is doing; a lost relay means lost devices.
 fn status(online: bool, device: &Device) -> &'static str {
-    match device.status {
-        _ if !online => "lost",
+    if online { word(device.status) } else { word(DeviceStatus::Lost) }
+}
+
+/// The word for what a device is doing.
+pub fn word(status: DeviceStatus) -> &'static str {
+    match status {
         DeviceStatus::Empty => "empty",
         DeviceStatus::Busy => "busy",
         DeviceStatus::Running => "running",

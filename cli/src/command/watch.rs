@@ -2,6 +2,7 @@
 
 use contract::event::{Event, EventBody};
 use contract::limits::MAX_PACKET_BYTES;
+use contract::presence::{Presence, Status};
 use contract::reading::Reading;
 use contract::topic::{ROOT, filter};
 use contract::{Topic, wire};
@@ -47,7 +48,7 @@ fn line(context: &Context, watch: &Watch, topic: &str, payload: &[u8]) -> Option
             event_line(&event, wanted)?
         }
         Topic::Presence(_) if watch.device.is_none() => {
-            let presence: contract::presence::Presence = wire::decode(payload, MAX_PACKET_BYTES).ok()?;
+            let presence: Presence = wire::decode(payload, MAX_PACKET_BYTES).ok()?;
             format!("{}  {}  {:?} epoch {}", presence.at, presence.relay, presence.status, presence.epoch)
                 .to_lowercase()
         }
@@ -76,9 +77,13 @@ fn event_line(event: &Event, wanted: impl Fn(Option<&contract::DeviceId>) -> boo
             let device = report.device.as_ref().map_or_else(String::new, |d| format!("/{d}"));
             Some(format!("{head}{device}  {} {} {}  {}", report.verb, report.state, report.code, report.message))
         }
-        EventBody::Device(report) if wanted(Some(&report.device)) => {
-            Some(format!("{head}/{}  {:?} {}  {}", report.device, report.status, report.code, report.message))
-        }
+        EventBody::Device(report) if wanted(Some(&report.device)) => Some(format!(
+            "{head}/{}  {} {}  {}",
+            report.device,
+            super::device::word(report.status),
+            report.code,
+            report.message
+        )),
         EventBody::Notice(notice) if wanted(None) => Some(format!("{head}  {}  {}", notice.code, notice.message)),
         _ => None,
     }

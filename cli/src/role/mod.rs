@@ -37,7 +37,9 @@ pub fn run<F: Future<Output = Result<(), Failure>>>(
 
 /// Logs to stderr, in colour where that is a terminal.
 pub fn start_logging() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,rumqttd=warn"));
+    // rumqttd reports each client that says goodbye as an error; what is one, the broker's own watchdog reports.
+    let quiet = "info,sqlx=warn,sea_orm_migration=warn,rumqttd=off";
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
     // A second subscriber is refused, which only happens in tests of this binary: then the first one stays.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
