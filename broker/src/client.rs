@@ -12,8 +12,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::access::Admission;
 use crate::codec::{Publication, Version, put_pingresp};
 use crate::connection::End;
-use crate::deliver::{Origin, Outbound, Outgoing, ROUTER_WINDOW};
+use crate::deliver::{Origin, Outbound, Outgoing};
 use crate::durable::Message;
+use crate::pace::Pace;
 use crate::publish::{PendingAck, Verdict};
 use crate::sessions::{Kept, Subscription};
 use crate::shared::{Shared, take_mark};
@@ -27,8 +28,8 @@ pub(crate) struct Client {
     pub(crate) admission: Admission,
     pub(crate) client: Arc<str>,
     pub(crate) subscriptions: HashMap<String, Subscription>,
-    /// Whether any subscription has QoS 2, which the router does not tell apart.
-    pub(crate) any_qos2: bool,
+    /// The QoS of all subscriptions, where they have the same.
+    pub(crate) uniform_qos: Option<u8>,
     /// QoS 2 ids received and not released.
     pub(crate) received: HashSet<u16>,
     pub(crate) outbound: Outbound,
@@ -36,8 +37,7 @@ pub(crate) struct Client {
     pub(crate) batch: VecDeque<Packet>,
     pub(crate) acks: VecDeque<PendingAck>,
     pub(crate) subacks: VecDeque<PendingSuback>,
-    /// The packet id that the router used last.
-    pub(crate) router_id: u16,
+    pub(crate) pace: Pace,
     pub(crate) verdicts: HashMap<Bytes, Verdict>,
     pub(crate) refusals: u64,
     pub(crate) durable_key: u64,
@@ -87,11 +87,11 @@ impl Client {
     pub(crate) fn on_notification(&mut self, out: &mut BytesMut, notification: Notification) -> bool {
         match notification {
             Notification::Forward(forward) => self.on_forward(out, forward),
-            Notification::DeviceAck(ack) => {
-                if let Packet::SubAck(..) = ack.into() {
-                    self.on_suback(out);
-                }
-            }
+            Notification::DeviceAck(ack) => match ack.into() {
+                Packet::SubAck(..) => self.on_suback(out),
+                Packet::PingResp(_) => self.pace.on_answer(),
+                _ => {}
+            },
             Notification::Unschedule => return true,
             _ => {}
         }
@@ -101,28 +101,31 @@ impl Client {
     fn on_forward(&mut self, out: &mut BytesMut, forward: Forward) {
         let Forward { publish, mut properties, .. } = forward;
         let published = take_mark(&mut properties);
-        // QoS and packet id are private to rumqttd. Its length tells them apart: two bytes more from QoS 1 on; and
-        // it numbers what it sends at QoS 1 from 1 to 100 and over again.
-        let numbered = publish.len() > 2 + publish.topic.len() + publish.payload.len();
-        let (subscribed, origin) = if numbered {
-            self.router_id = self.router_id % ROUTER_WINDOW + 1;
-            (self.subscribed_qos(&publish), Origin::Router(self.router_id))
-        } else {
-            (0, Origin::Router(0))
+        let subscribed = self.subscribed_qos(&publish);
+        let publication = Publication {
+            topic: publish.topic,
+            payload: publish.payload,
+            properties: properties.map(Box::new),
+            retain: false,
         };
-        let publication = Publication { topic: publish.topic, payload: publish.payload, properties, retain: false };
-        let message = Outgoing { publication, qos: published.min(subscribed), origin };
-        self.outbound.push(out, message);
+        self.outbound.push(out, Outgoing { publication, qos: published.min(subscribed), origin: Origin::Plain });
     }
 
-    /// The granted QoS of a message that the router sends at QoS 1.
+    /// The QoS granted for a message: the router has all subscriptions at QoS 0.
     fn subscribed_qos(&self, publish: &Publish) -> u8 {
-        if !self.any_qos2 {
-            return 1;
+        if let Some(qos) = self.uniform_qos {
+            return qos;
         }
         let topic = String::from_utf8_lossy(&publish.topic);
         let matching = self.subscriptions.iter().filter(|(filter, _)| matches(filter, &topic));
-        matching.map(|(_, subscription)| subscription.qos).max().unwrap_or(1)
+        matching.map(|(_, subscription)| subscription.qos).max().unwrap_or(0)
+    }
+
+    /// To be called after every change of the subscriptions.
+    pub(crate) fn note_qos(&mut self) {
+        let mut qualities = self.subscriptions.values().map(|subscription| subscription.qos);
+        let first = qualities.next();
+        self.uniform_qos = first.filter(|first| qualities.all(|qos| qos == *first));
     }
 
     /// Passes a message of the durable store on.
@@ -142,11 +145,9 @@ impl Client {
         self.outbound.push(out, message);
     }
 
-    /// Passes on what has arrived at the client, to the router's batch and the durable store.
+    /// Tells the durable store what has arrived at the client.
     pub(crate) fn settle(&mut self) {
-        let settled = &mut self.outbound.settled;
-        self.batch.extend(settled.router.drain(..));
-        for (topic, id) in settled.durable.drain(..) {
+        for (topic, id) in self.outbound.arrived.drain(..) {
             self.shared.durable.acknowledge(&topic, id);
         }
         let metrics = &self.shared.metrics;
@@ -165,7 +166,11 @@ impl Client {
 
     /// What the client's next connection takes up.
     pub(crate) fn into_kept(self, link: u32) -> Kept {
-        let (released, unacknowledged) = self.outbound.leave();
-        Kept { link: Some(link), subscriptions: self.subscriptions, received: self.received, released, unacknowledged }
+        Kept {
+            link: Some(link),
+            subscriptions: self.subscriptions,
+            received: self.received,
+            unfinished: self.outbound.leave(),
+        }
     }
 }

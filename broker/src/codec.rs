@@ -285,12 +285,20 @@ pub(crate) fn put_refusal(out: &mut BytesMut, version: Version, refusal: Refusal
 pub(crate) struct Publication {
     pub(crate) topic: Bytes,
     pub(crate) payload: Bytes,
-    pub(crate) properties: Option<PublishProperties>,
+    /// Boxed: few messages have any, and they are large.
+    pub(crate) properties: Option<Box<PublishProperties>>,
     pub(crate) retain: bool,
 }
 
 /// Writes a PUBLISH; `id` counts only with `qos` above 0.
-pub(crate) fn put_publish(out: &mut BytesMut, version: Version, publication: &Publication, qos: u8, id: u16) {
+pub(crate) fn put_publish(
+    out: &mut BytesMut,
+    version: Version,
+    publication: &Publication,
+    qos: u8,
+    id: u16,
+    dup: bool,
+) {
     let properties = match (version, &publication.properties) {
         (Version::V4, _) => BytesMut::new(),
         (Version::V5, None) => BytesMut::from(&[0][..]),
@@ -302,7 +310,7 @@ pub(crate) fn put_publish(out: &mut BytesMut, version: Version, publication: &Pu
     }
     length += properties.len();
     out.reserve(length + 5);
-    out.put_u8(0x30 | (qos << 1) | u8::from(publication.retain));
+    out.put_u8(0x30 | (u8::from(dup) << 3) | (qos << 1) | u8::from(publication.retain));
     put_length(out, length);
     // Topics come out of MQTT strings, whose length has 16 bits.
     out.put_u16(publication.topic.len() as u16);

@@ -16,6 +16,7 @@ use crate::codec::{
 };
 use crate::deliver::Outbound;
 use crate::durable::Message;
+use crate::pace::Pace;
 use crate::publish::RECEIVE_MAXIMUM;
 use crate::router::Link;
 use crate::sessions::{Claim, ClaimError, Kept};
@@ -253,21 +254,22 @@ async fn start_session<S: Transport>(
         version,
         admission,
         client: claim.client.clone(),
-        any_qos2: kept.subscriptions.values().any(|kept| kept.qos == 2),
+        uniform_qos: None,
         subscriptions: kept.subscriptions,
         received: kept.received,
-        outbound: Outbound::new(version, receive_maximum.max(1), largest),
+        outbound: Outbound::new(version, receive_maximum.max(1), largest, !expiry.is_zero()),
         batch: VecDeque::new(),
         acks: VecDeque::new(),
         subacks: VecDeque::new(),
-        router_id: 0,
+        pace: Pace::default(),
         verdicts: HashMap::new(),
         refusals: 0,
         durable_key: claim.generation,
         durable_sender,
         new_expiry: None,
     };
-    client.outbound.resume(&mut wire.output, kept.released, kept.unacknowledged);
+    client.outbound.resume(&mut wire.output, kept.unfinished);
+    client.note_qos();
     for (topic, subscription) in &client.subscriptions {
         if subscription.durable {
             client.attach(topic);

@@ -142,7 +142,13 @@ async fn run<S: Transport>(shared: &Arc<Shared>, mut wire: Wire<S>, accepted: Ac
         publish_will(shared, will, expiry, &claim.client, claim.generation).await;
     }
     let clean = link.is_clean();
-    link.close().await;
+    // What the router had handed over counts as taken from its log.
+    client.outbound.end();
+    let mut nowhere = bytes::BytesMut::new();
+    link.close(|notification| {
+        client.on_notification(&mut nowhere, notification);
+    })
+    .await;
     if !expiry.is_zero() && shared.sessions.may_keep() {
         if let Some(session) = claim.session() {
             session.kept = Some(client.into_kept(link_id));
@@ -226,13 +232,16 @@ impl<S: Transport> Loop<'_, S> {
         loop {
             client.outbound.pump(&mut wire.output);
             client.settle();
+            client.pace.on_batch(&mut client.batch);
             link.send(&mut client.batch).await.map_err(|_| End::Router)?;
             let room = client.outbound.has_room(&wire.output);
             if router_waits && room {
                 link.go_on().await.map_err(|_| End::Router)?;
                 router_waits = false;
             }
-            let read = client.acks.len() < PENDING_ACKS && wire.output.len() < HIGH_WATER;
+            // Without room the router is not listened to, and room comes from reading acknowledgements.
+            let in_pace = client.pace.may_read() || !room;
+            let read = in_pace && client.acks.len() < PENDING_ACKS && wire.output.len() < HIGH_WATER;
             tokio::select! {
                 biased;
                 order = &mut *kick => return Err(End::Kicked(order.unwrap_or(Kick::TakenOver))),

@@ -1,28 +1,28 @@
-//! Messages on their way to one client: packet ids, the window of unacknowledged messages, both QoS handshakes, and
-//! the router's acknowledgements, which it insists on getting in its own order.
+//! Messages on their way to one client: packet ids, the window of unacknowledged messages, and both QoS handshakes.
+//! The router sends everything at QoS 0 and forgets it; what is not acknowledged is kept here, and for a session that
+//! outlives its connection it is sent again under the same packet id.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use rumqttd::protocol::{Packet, PubAck, PubAckReason};
 
 use crate::codec::{AckKind, Publication, Version, put_ack, put_publish, reason};
 use crate::wire::HIGH_WATER;
 
-/// Unacknowledged messages at once, beside what the client itself allows. The router sends at most 100 of its own.
-const WINDOW: usize = 200;
-/// The router numbers what is in flight from 1 to 100 and starts over.
-pub(crate) const ROUTER_WINDOW: u16 = 100;
+/// Unacknowledged messages at once, where the client does not allow fewer.
+const WINDOW: usize = 500;
+/// Bytes of unacknowledged messages from which on no more are sent.
+const WINDOW_BYTES: usize = 4 * 1024 * 1024;
+/// Messages queued behind a full window from which on no more are taken.
+const QUEUE: usize = 200;
 
-/// Where a message comes from, and so who wants to know that it has arrived.
+/// Who wants to know that a message has arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// The router's log; the number is its packet id, 0 for QoS 0.
-    Router(u16),
-    /// A retained message.
-    Retained,
-    /// The durable store.
+    /// Nobody: it came from the router or is a retained one.
+    Plain,
+    /// The durable store, which also sends it again if it does not arrive.
     Durable { topic: Arc<str>, id: u64 },
 }
 
@@ -34,26 +34,29 @@ pub(crate) struct Outgoing {
     pub(crate) origin: Origin,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Slot {
     Free,
-    /// Sent, neither acknowledged nor received; retained ones are held for the next connection of the session.
+    /// Sent, neither acknowledged nor received.
     Sent {
         qos: u8,
+        size: u32,
         origin: Origin,
-        copy: Option<Box<Publication>>,
+        copy: Option<Publication>,
     },
     /// PUBREL sent, PUBCOMP awaited.
     Released,
 }
 
-/// What happened that others must hear of.
+/// What an earlier connection of a session left open.
 #[derive(Debug, Default)]
-pub(crate) struct Settled {
-    /// Acknowledgements for the router, in order.
-    pub(crate) router: Vec<Packet>,
-    /// Messages of the durable store that their addressee has.
-    pub(crate) durable: Vec<(Arc<str>, u64)>,
+pub(crate) struct Unfinished {
+    /// Ids released and not completed.
+    released: Vec<u16>,
+    /// Messages sent and not acknowledged.
+    sent: Vec<(u16, Outgoing)>,
+    /// Messages not sent.
+    queued: VecDeque<Outgoing>,
 }
 
 /// The outgoing side of one connection.
@@ -61,54 +64,78 @@ pub(crate) struct Outbound {
     version: Version,
     window: usize,
     largest: usize,
+    /// Whether unacknowledged messages are wanted by a later connection.
+    persistent: bool,
+    /// Whether the connection has ended, so that messages are only queued.
+    ended: bool,
     slots: Vec<Slot>,
     free: VecDeque<u16>,
     in_flight: usize,
+    in_flight_bytes: usize,
     queue: VecDeque<Outgoing>,
-    router_done: [bool; ROUTER_WINDOW as usize],
-    router_head: usize,
-    pub(crate) settled: Settled,
+    /// Messages of the durable store that their addressee has.
+    pub(crate) arrived: Vec<(Arc<str>, u64)>,
     pub(crate) sent: u64,
     pub(crate) too_large: u64,
 }
 
 impl Outbound {
     /// `receive_maximum` and `largest` (bytes of a packet) are the client's own limits.
-    pub(crate) fn new(version: Version, receive_maximum: usize, largest: usize) -> Self {
+    pub(crate) fn new(version: Version, receive_maximum: usize, largest: usize, persistent: bool) -> Self {
         Self {
             version,
             window: WINDOW.min(receive_maximum),
             largest,
+            persistent,
+            ended: false,
             slots: Vec::new(),
             free: VecDeque::new(),
             in_flight: 0,
+            in_flight_bytes: 0,
             queue: VecDeque::new(),
-            router_done: [false; ROUTER_WINDOW as usize],
-            router_head: 0,
-            settled: Settled::default(),
+            arrived: Vec::new(),
             sent: 0,
             too_large: 0,
         }
     }
 
     /// Takes up what an earlier connection of the session left open.
-    pub(crate) fn resume(&mut self, out: &mut BytesMut, released: Vec<u16>, unacknowledged: Vec<Outgoing>) {
+    pub(crate) fn resume(&mut self, out: &mut BytesMut, unfinished: Unfinished) {
+        let Unfinished { released, sent, queued } = unfinished;
         for id in released {
-            while self.slots.len() < usize::from(id) {
-                self.slots.push(Slot::Free);
-                self.free.push_back(self.slots.len() as u16);
-            }
-            self.free.retain(|free| *free != id);
-            self.slots[usize::from(id) - 1] = Slot::Released;
-            self.in_flight += 1;
+            self.reserve(id, Slot::Released);
             put_ack(out, self.version, AckKind::Rel, id, reason::SUCCESS);
         }
-        self.queue.extend(unacknowledged);
+        for (id, message) in sent {
+            if self.in_flight >= self.window {
+                self.queue.push_back(message);
+                continue;
+            }
+            let start = out.len();
+            put_publish(out, self.version, &message.publication, message.qos, id, true);
+            let size = out.len() - start;
+            let Outgoing { publication, qos, origin } = message;
+            let copy = self.persistent.then_some(publication);
+            self.in_flight_bytes += size;
+            self.reserve(id, Slot::Sent { qos, size: size as u32, origin, copy });
+        }
+        self.queue.extend(queued);
+    }
+
+    /// Takes a certain packet id.
+    fn reserve(&mut self, id: u16, slot: Slot) {
+        while self.slots.len() < usize::from(id) {
+            self.slots.push(Slot::Free);
+            self.free.push_back(self.slots.len() as u16);
+        }
+        self.free.retain(|free| *free != id);
+        self.slots[usize::from(id) - 1] = slot;
+        self.in_flight += 1;
     }
 
     /// Whether more messages may be taken from the router and the store.
     pub(crate) fn has_room(&self, out: &BytesMut) -> bool {
-        out.len() < HIGH_WATER && self.queue.len() < WINDOW
+        out.len() < HIGH_WATER && self.queue.len() < QUEUE
     }
 
     /// Sends a message, or queues it behind others or a full window.
@@ -130,15 +157,17 @@ impl Outbound {
     }
 
     fn may_send(&self, out: &BytesMut, qos: u8) -> bool {
-        out.len() < HIGH_WATER && (qos == 0 || self.in_flight < self.window)
+        let window_open = self.in_flight < self.window && self.in_flight_bytes < WINDOW_BYTES;
+        !self.ended && out.len() < HIGH_WATER && (qos == 0 || window_open)
     }
 
     fn send(&mut self, out: &mut BytesMut, message: Outgoing) {
         let Outgoing { publication, qos, origin } = message;
         let start = out.len();
         let id = if qos == 0 { 0 } else { self.next_id() };
-        put_publish(out, self.version, &publication, qos, id);
-        if out.len() - start > self.largest {
+        put_publish(out, self.version, &publication, qos, id, false);
+        let size = out.len() - start;
+        if size > self.largest {
             out.truncate(start);
             self.too_large += 1;
             if id > 0 {
@@ -151,8 +180,9 @@ impl Outbound {
             return self.settle(origin);
         }
         self.in_flight += 1;
-        let copy = (origin == Origin::Retained).then(|| Box::new(publication));
-        self.slots[usize::from(id) - 1] = Slot::Sent { qos, origin, copy };
+        self.in_flight_bytes += size;
+        let copy = (self.persistent && origin == Origin::Plain).then_some(publication);
+        self.slots[usize::from(id) - 1] = Slot::Sent { qos, size: size as u32, origin, copy };
     }
 
     /// A free packet id, the one that was given back longest ago.
@@ -170,39 +200,30 @@ impl Outbound {
 
     /// The client acknowledged a QoS 1 message. Unknown ids are ignored: they belong to an earlier connection.
     pub(crate) fn on_puback(&mut self, id: u16) {
-        let Some(slot) = self.slot(id) else { return };
-        if matches!(slot, Slot::Sent { qos: 1, .. })
-            && let Slot::Sent { origin, .. } = std::mem::replace(slot, Slot::Free)
-        {
+        if let Some(slot @ Slot::Sent { qos: 1, .. }) = self.slot(id) {
+            let sent = std::mem::replace(slot, Slot::Free);
             self.release(id);
-            self.settle(origin);
+            self.take(sent);
         }
     }
 
     /// The client has a QoS 2 message, or refuses it with a reason of 0x80 and above.
     pub(crate) fn on_pubrec(&mut self, out: &mut BytesMut, id: u16, refused: bool) {
-        let version = self.version;
-        let slot = self.slot(id);
-        let (answer, origin) = match slot {
+        let answer = match self.slot(id) {
             Some(slot @ Slot::Sent { qos: 2, .. }) => {
                 let next = if refused { Slot::Free } else { Slot::Released };
-                match std::mem::replace(slot, next) {
-                    Slot::Sent { origin, .. } => (reason::SUCCESS, Some(origin)),
-                    _ => (reason::SUCCESS, None),
+                let sent = std::mem::replace(slot, next);
+                if refused {
+                    self.release(id);
                 }
+                self.take(sent);
+                reason::SUCCESS
             }
-            Some(Slot::Released) => (reason::SUCCESS, None),
-            _ => (reason::PACKET_ID_NOT_FOUND, None),
+            Some(Slot::Released) => reason::SUCCESS,
+            _ => reason::PACKET_ID_NOT_FOUND,
         };
-        if refused {
-            if origin.is_some() {
-                self.release(id);
-            }
-        } else {
-            put_ack(out, version, AckKind::Rel, id, answer);
-        }
-        if let Some(origin) = origin {
-            self.settle(origin);
+        if !refused {
+            put_ack(out, self.version, AckKind::Rel, id, answer);
         }
     }
 
@@ -214,46 +235,46 @@ impl Outbound {
         }
     }
 
+    /// The packet id may be used again.
     fn release(&mut self, id: u16) {
         self.in_flight -= 1;
         self.free.push_back(id);
     }
 
-    fn settle(&mut self, origin: Origin) {
-        match origin {
-            Origin::Router(0) | Origin::Retained => {}
-            Origin::Durable { topic, id } => self.settled.durable.push((topic, id)),
-            Origin::Router(id) => {
-                let index = usize::from(id) - 1;
-                if let Some(done) = self.router_done.get_mut(index) {
-                    *done = true;
-                }
-                while self.router_done[self.router_head] {
-                    self.router_done[self.router_head] = false;
-                    let ack = PubAck { pkid: self.router_head as u16 + 1, reason: PubAckReason::Success };
-                    self.settled.router.push(Packet::PubAck(ack, None));
-                    self.router_head = (self.router_head + 1) % self.router_done.len();
-                }
-            }
+    /// The client has the message.
+    fn take(&mut self, sent: Slot) {
+        if let Slot::Sent { size, origin, .. } = sent {
+            self.in_flight_bytes -= size as usize;
+            self.settle(origin);
         }
     }
 
-    /// What the next connection of the session takes up: ids released and not completed, and retained messages not
-    /// acknowledged. What came from the router or the store is sent again by those.
-    pub(crate) fn leave(self) -> (Vec<u16>, Vec<Outgoing>) {
-        let mut released = Vec::new();
-        let mut unacknowledged = Vec::new();
+    fn settle(&mut self, origin: Origin) {
+        if let Origin::Durable { topic, id } = origin {
+            self.arrived.push((topic, id));
+        }
+    }
+
+    /// The connection has ended: what comes from now on is only queued.
+    pub(crate) fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// What the next connection of the session takes up. What is the durable store's is sent again by that.
+    pub(crate) fn leave(self) -> Unfinished {
+        let mut unfinished = Unfinished::default();
         for (index, slot) in self.slots.into_iter().enumerate() {
+            let id = index as u16 + 1;
             match slot {
-                Slot::Released => released.push(index as u16 + 1),
-                Slot::Sent { qos, origin, copy: Some(publication) } => {
-                    unacknowledged.push(Outgoing { publication: *publication, qos, origin })
+                Slot::Released => unfinished.released.push(id),
+                Slot::Sent { qos, origin, copy: Some(publication), .. } => {
+                    unfinished.sent.push((id, Outgoing { publication, qos, origin }));
                 }
                 _ => {}
             }
         }
-        let retained = self.queue.into_iter();
-        unacknowledged.extend(retained.filter(|message| message.qos > 0 && message.origin == Origin::Retained));
-        (released, unacknowledged)
+        unfinished.queued = self.queue;
+        unfinished.queued.retain(|message| message.qos > 0 && message.origin == Origin::Plain);
+        unfinished
     }
 }

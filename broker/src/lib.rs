@@ -20,7 +20,6 @@
 //! - A client id belongs to one identity at a time, and has none of `/ + # $`.
 //! - Not supported, and said so in CONNACK or SUBACK: shared subscriptions, topic aliases, subscription identifiers.
 //!   No-local and retain-as-published are ignored. A durable message loses its MQTT 5 properties.
-//! - QoS 2 delivers once while a connection lasts. A message in flight when it breaks comes again under a new packet id.
 //! - Sessions and retained messages live in memory: a restart of the broker forgets them.
 
 pub mod access;
@@ -34,6 +33,7 @@ mod durable;
 pub mod error;
 pub mod health;
 pub mod metrics;
+mod pace;
 mod publish;
 mod retained;
 mod router;

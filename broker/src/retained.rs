@@ -76,7 +76,7 @@ impl Retained {
                     // Copies: a slice would keep the whole read buffer of the publisher alive.
                     topic: Bytes::copy_from_slice(topic.as_bytes()),
                     payload: Bytes::copy_from_slice(payload),
-                    properties,
+                    properties: properties.map(Box::new),
                     retain: true,
                 },
                 qos,

@@ -19,6 +19,8 @@ use crate::config::Limits;
 const BACKLOG: usize = 900;
 /// Packets of one link that the router has not taken yet; a link with more waits.
 const UNTAKEN: usize = 1000;
+/// Messages that the router forwards to one link at a time.
+const FORWARD: u64 = 1000;
 /// How long the router may take to make a link.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the router may take to forget a link.
@@ -56,7 +58,7 @@ impl Router {
             RouterConfig {
                 // Ours count first; the router silently drops what goes beyond its own.
                 max_connections: limits.connections + 100,
-                max_outgoing_packet_count: 200,
+                max_outgoing_packet_count: FORWARD,
                 max_segment_size: limits.segment_bytes,
                 max_segment_count: limits.segments,
                 ..RouterConfig::default()
@@ -107,7 +109,7 @@ impl Router {
     /// Makes the router forget a persistent id, which becomes fresh again.
     pub(crate) async fn forget(self: &Arc<Self>, id: u32) {
         match self.link(id, true).await {
-            Ok(link) => link.close().await,
+            Ok(link) => link.close(drop).await,
             Err(error) => tracing::warn!(%error, "the router did not forget a session"),
         }
     }
@@ -165,14 +167,16 @@ impl Link {
         self.rx.wake().await.map_err(|_| Gone)
     }
 
-    /// Leaves the router and waits until it has forgotten the connection. A persistent id keeps its session there;
-    /// a clean one may be used again.
-    pub(crate) async fn close(mut self) {
+    /// Leaves the router and waits until it has forgotten the connection; `last` gets what it still had for the link.
+    /// A persistent id keeps its session there; a clean one may be used again.
+    pub(crate) async fn close(mut self, mut last: impl FnMut(Notification)) {
         let goodbye = Packet::Disconnect(Disconnect { reason_code: DisconnectReasonCode::NormalDisconnection }, None);
         let gone = async {
             let mut batch = VecDeque::from([goodbye]);
             if self.send(&mut batch).await.is_ok() {
-                while self.rx.next().await.is_ok() {}
+                while let Ok(notification) = self.rx.next().await {
+                    notification.into_iter().for_each(&mut last);
+                }
             }
         };
         match tokio::time::timeout(FORGET_TIMEOUT, gone).await {

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot};
 
 use crate::access::Admission;
 use crate::config::Limits;
-use crate::deliver::Outgoing;
+use crate::deliver::Unfinished;
 use crate::metrics::Metrics;
 use crate::router::Router;
 
@@ -60,10 +60,7 @@ pub(crate) struct Kept {
     pub(crate) subscriptions: HashMap<String, Subscription>,
     /// QoS 2 ids received and not yet released by the client.
     pub(crate) received: HashSet<u16>,
-    /// QoS 2 ids that we released and the client has not completed.
-    pub(crate) released: Vec<u16>,
-    /// Messages that came from no log of the router and are not acknowledged.
-    pub(crate) unacknowledged: Vec<Outgoing>,
+    pub(crate) unfinished: Unfinished,
 }
 
 /// The lockable state of one client id; whoever is connected holds the lock.

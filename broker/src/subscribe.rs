@@ -114,16 +114,15 @@ impl Client {
         if replay {
             retained.push((path.clone(), wanted.qos));
         }
-        // The router ignores a new QoS for a filter that it has, so the old subscription goes first.
         if let Some(former) = former
-            && (former.durable != wanted.durable || (former.qos == 0) != (wanted.qos == 0))
+            && former.durable != wanted.durable
         {
             self.leave(&path, former);
         }
         if wanted.durable {
             self.attach(&path);
         } else {
-            for_router.push(router_filter(path, wanted.qos));
+            for_router.push(router_filter(path));
         }
         self.note_qos();
     }
@@ -139,7 +138,7 @@ impl Client {
             return;
         }
         // After a resumed session the router only unsubscribes what was subscribed anew.
-        self.batch.push_back(router_subscribe(vec![router_filter(path.to_owned(), subscription.qos)]));
+        self.batch.push_back(router_subscribe(vec![router_filter(path.to_owned())]));
         self.subacks.push_back(PendingSuback::Silent);
         self.batch.push_back(Packet::Unsubscribe(Unsubscribe { pkid: 1, filters: vec![path.to_owned()] }, None));
     }
@@ -175,14 +174,10 @@ impl Client {
         put_suback(out, self.version, answer.id, &answer.codes);
         for (filter, granted) in answer.retained {
             for (publication, qos) in self.shared.retained.matching(&filter) {
-                let message = Outgoing { publication, qos: qos.min(granted), origin: Origin::Retained };
+                let message = Outgoing { publication, qos: qos.min(granted), origin: Origin::Plain };
                 self.outbound.push(out, message);
             }
         }
-    }
-
-    fn note_qos(&mut self) {
-        self.any_qos2 = self.subscriptions.values().any(|subscription| subscription.qos == 2);
     }
 }
 
@@ -190,11 +185,11 @@ fn router_subscribe(filters: Vec<Filter>) -> Packet {
     Packet::Subscribe(Subscribe { pkid: 1, filters }, None)
 }
 
-fn router_filter(path: String, qos: u8) -> Filter {
+fn router_filter(path: String) -> Filter {
     Filter {
         path,
-        // Both handshakes of QoS 2 are done on this side of the router.
-        qos: if qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce },
+        // Packet ids and acknowledgements are this side's business.
+        qos: QoS::AtMostOnce,
         nolocal: false,
         preserve_retain: false,
         retain_forward_rule: RetainForwardRule::Never,
