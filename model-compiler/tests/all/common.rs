@@ -116,6 +116,17 @@ pub fn run_c(compiler: &str, flags: &[&str], sources: &Sources, inputs: &[Vec<i8
     output.stdout.into_iter().map(u8::cast_signed).collect()
 }
 
+/// Settings of a property test: this many cases, more where `PROPTEST_CASES` says so (a soak).
+pub fn cases(usual: u32) -> proptest::test_runner::Config {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    proptest::test_runner::Config {
+        cases: cases.unwrap_or(usual),
+        max_shrink_iters: 100,
+        failure_persistence: None,
+        ..Default::default()
+    }
+}
+
 /// Deterministic bytes.
 pub fn random_inputs(count: usize, len: usize, mut seed: u64) -> Vec<Vec<i8>> {
     (0..count)

@@ -3,7 +3,7 @@
 use model_compiler::import::{self, ImportError, ImportLimits};
 use proptest::prelude::*;
 
-use crate::common::{Attribute, DIGITS, OnnxFile};
+use crate::common::{Attribute, DIGITS, OnnxFile, cases};
 
 fn limits() -> ImportLimits {
     // Small enough that no damaged file can make a test slow.
@@ -21,7 +21,7 @@ fn a_file_cut_anywhere_is_an_error() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(400))]
 
     #[test]
     fn flipped_bytes_never_panic(flips in prop::collection::vec((0_usize..1 << 20, any::<u8>()), 1..12)) {

@@ -5,7 +5,7 @@ use model_compiler::quantize::{QuantizeOptions, quantize};
 use model_compiler::{codegen, float, plan, reference};
 use proptest::prelude::*;
 
-use crate::common::{Attribute, OnnxFile, STRICT, compiler, random_inputs, run_c, tract};
+use crate::common::{Attribute, OnnxFile, STRICT, cases, compiler, random_inputs, run_c, tract};
 use crate::import::noise;
 
 /// One layer of a random network.
@@ -143,7 +143,7 @@ fn network(mut shape: [usize; 3], layers: &[Layer], classes: usize, seed: u64) -
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(16))]
 
     #[test]
     fn random_networks_agree(

@@ -6,7 +6,7 @@ use model_compiler::qir::QuantGraph;
 use model_compiler::{CompileOptions, codegen, compile, plan, reference};
 use proptest::prelude::*;
 
-use crate::common::{STRICT, compiler, run_c, shared_models};
+use crate::common::{STRICT, cases, compiler, run_c, shared_models};
 
 const MODELS: [&str; 5] = ["hello_world", "kws", "ad", "ic", "person_detect"];
 
@@ -111,7 +111,7 @@ fn a_tflite_file_cut_anywhere_does_not_panic() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(400))]
 
     #[test]
     fn flipped_bytes_of_a_tflite_file_never_panic(flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12)) {
