@@ -62,7 +62,11 @@ fn free_port() -> u16 {
 
 fn start_broker(dir: &Path, port: u16) -> Process {
     let process = Process::start(
-        Command::new("/usr/sbin/mosquitto").arg("-c").arg(dir.join("mosquitto.conf")).stdout(Stdio::null()).stderr(Stdio::null()),
+        Command::new("/usr/sbin/mosquitto")
+            .arg("-c")
+            .arg(dir.join("mosquitto.conf"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null()),
     );
     for _ in 0..200 {
         if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
@@ -82,7 +86,13 @@ impl Bench {
         let passwords = path("passwords");
         std::fs::write(&passwords, "").unwrap();
         for (user, password) in [(format!("relay-{RELAY}"), "relay-token"), ("cloud".to_owned(), "cloud-token")] {
-            let done = Command::new("mosquitto_passwd").arg("-b").arg(&passwords).arg(user).arg(password).stderr(Stdio::null()).status();
+            let done = Command::new("mosquitto_passwd")
+                .arg("-b")
+                .arg(&passwords)
+                .arg(user)
+                .arg(password)
+                .stderr(Stdio::null())
+                .status();
             assert!(done.unwrap().success());
         }
         let own = format!("tinymlaas/v1/relays/{RELAY}");

@@ -248,7 +248,11 @@ impl Host {
     /// All events of a command so far.
     pub fn events(&self, id: &str) -> Vec<Value> {
         let seen = self.seen.lock().unwrap();
-        seen.all.iter().filter(|(leaf, value)| leaf == "events" && value["command"] == id).map(|(_, v)| v.clone()).collect()
+        seen.all
+            .iter()
+            .filter(|(leaf, value)| leaf == "events" && value["command"] == id)
+            .map(|(_, v)| v.clone())
+            .collect()
     }
 
     /// The states of a command, repeated ones once.
@@ -294,8 +298,10 @@ impl Host {
     pub async fn more_readings(&self, device: &str, count: usize) {
         let leaf = format!("devices/{device}/telemetry");
         let before = self.readings(device).len();
-        self.wait("readings", |seen| (seen.all.iter().filter(|(of, _)| *of == leaf).count() >= before + count).then_some(()))
-            .await;
+        self.wait("readings", |seen| {
+            (seen.all.iter().filter(|(of, _)| *of == leaf).count() >= before + count).then_some(())
+        })
+        .await;
     }
 
     /// Log lines of a device so far.
@@ -303,7 +309,10 @@ impl Host {
         let leaf = format!("devices/{device}/logs");
         let seen = self.seen.lock().unwrap();
         let messages = seen.all.iter().filter(|(of, _)| *of == leaf);
-        messages.flat_map(|(_, value)| value["lines"].as_array().unwrap().clone()).map(|line| line["text"].as_str().unwrap().to_owned()).collect()
+        messages
+            .flat_map(|(_, value)| value["lines"].as_array().unwrap().clone())
+            .map(|line| line["text"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// Asserts that no number of any stream is missing below the highest one seen.
@@ -316,6 +325,12 @@ impl Host {
 
     pub fn latest_seq(&self, stream: Stream) -> u64 {
         let seen = self.seen.lock().unwrap();
-        seen.numbers.iter().filter(|((_, of), _)| *of == stream).filter_map(|(_, numbers)| numbers.last()).max().copied().unwrap_or(0)
+        seen.numbers
+            .iter()
+            .filter(|((_, of), _)| *of == stream)
+            .filter_map(|(_, numbers)| numbers.last())
+            .max()
+            .copied()
+            .unwrap_or(0)
     }
 }

@@ -34,9 +34,7 @@ pub struct Model {
 
 /// output[i] = salt + sum of input[j] for j % OUTPUT == i, modulo 256.
 pub fn reference(input: &[u8], salt: u8) -> Vec<u8> {
-    (0..OUTPUT)
-        .map(|i| input.iter().skip(i).step_by(OUTPUT).fold(salt, |sum, byte| sum.wrapping_add(*byte)))
-        .collect()
+    (0..OUTPUT).map(|i| input.iter().skip(i).step_by(OUTPUT).fold(salt, |sum, byte| sum.wrapping_add(*byte))).collect()
 }
 
 pub fn input(number: usize) -> Vec<u8> {
