@@ -149,7 +149,7 @@ const fn words(state: CommandState) -> &'static str {
 #[template(path = "command.html")]
 struct CommandPage {
     frame: Frame,
-    progress: Option<Progress>,
+    progress: Progress,
     command: CommandView,
     /// Oldest first.
     logs: Vec<LogLines>,
@@ -177,7 +177,7 @@ pub(crate) async fn page(
     };
     html(&CommandPage {
         frame: Frame::of(me),
-        progress: Some(Progress::of(command.clone())),
+        progress: Progress::of(command.clone()),
         command,
         logs: oldest_first(logs),
     })
