@@ -1,6 +1,6 @@
 //! Reads what test programs print: passes it on, counts, and keeps what was skipped.
 //!
-//! A test that cannot run here prints a line `SKIPPED name: reason` and returns. The test harness hides what a passing
+//! A test that cannot run here prints a line `SKIPPED: what and why` and returns. The test harness hides what a passing
 //! test prints, so tests run with `--show-output`; the section that this adds is read here and not shown.
 
 /// Counts of a whole run.
@@ -10,7 +10,7 @@ pub struct Tally {
     pub passed: u64,
     /// Tests that failed.
     pub failed: u64,
-    /// Tests marked `#[ignore]`.
+    /// Tests that are marked to be left out.
     pub ignored: u64,
     /// Test programs that ran to their end.
     pub programs: u64,
@@ -27,7 +27,7 @@ impl Tally {
     /// Reads a line; whether it is to be shown.
     pub fn read(&mut self, line: &str) -> bool {
         // The marker may follow other text of the same test on one line.
-        if let Some(at) = line.find("SKIPPED ") {
+        if let Some(at) = line.find("SKIPPED") {
             let text = line[at..].trim_end().to_owned();
             if !self.skipped.contains(&text) {
                 self.skipped.push(text);

@@ -9,12 +9,17 @@ use crate::{step, workspace};
 /// A Rust file that is longer holds more than one noun or verb.
 const MOST_LINES: usize = 600;
 
-/// Words that may not stand in any text file, and why. Put together from pieces, so that this file has none of them.
+/// What may not stand in any text file, and why. Put together from pieces, so that this file has none of it.
 const FORBIDDEN: &[(&str, &str)] = &[
     (concat!("/wo", "rk/"), "a path of one machine; say it relative to the checkout or take it from the environment"),
     (concat!("/ro", "ot/."), "a path of one machine; use HOME or a temporary folder"),
     (concat!("index", "-url"), "where packages come from is a setting of a machine, not of the project"),
     (concat!("artifact", "ory."), "a registry of one machine; the project names none"),
+    (concat!("<<<<", "<<< "), "an unfinished merge"),
+];
+
+/// What may not stand in Rust code besides, and why.
+const FORBIDDEN_IN_RUST: &[(&str, &str)] = &[
     (
         concat!("#[ign", "ore"),
         "a test that does not run shows nothing: make it run, or skip it aloud where a part is absent",
@@ -22,7 +27,6 @@ const FORBIDDEN: &[(&str, &str)] = &[
     (concat!("to", "do!("), "unfinished code is not committed"),
     (concat!("unimple", "mented!("), "unfinished code is not committed"),
     (concat!("db", "g!("), "left over from looking for a fault"),
-    (concat!("<<<<", "<<< "), "an unfinished merge"),
 ];
 
 /// Checks every file that is, or could be, committed.
@@ -57,7 +61,8 @@ pub fn check() -> Outcome {
 fn look(name: &Path, text: &str) -> Vec<String> {
     let shown = name.display();
     let mut found = Vec::new();
-    if name.extension().is_some_and(|extension| extension == "rs") {
+    let is_rust = name.extension().is_some_and(|extension| extension == "rs");
+    if is_rust {
         let lines = text.lines().count();
         if lines > MOST_LINES {
             found.push(format!("{shown}: {lines} lines; split what is over {MOST_LINES}"));
@@ -68,13 +73,21 @@ fn look(name: &Path, text: &str) -> Vec<String> {
         }
     }
     for (number, line) in text.lines().enumerate() {
-        for (word, reason) in FORBIDDEN {
-            if line.contains(word) {
+        for (word, reason) in FORBIDDEN.iter().chain(if is_rust { FORBIDDEN_IN_RUST } else { &[] }) {
+            if stands_in(line, word) {
                 found.push(format!("{shown}:{}: '{word}': {reason}", number + 1));
             }
         }
     }
     found
+}
+
+/// Whether a line has a word. An absolute path is none where it goes on from another one, as in `src` + path.
+fn stands_in(line: &str, word: &str) -> bool {
+    let goes_on = |at: usize| {
+        line[..at].ends_with(|before: char| before.is_alphanumeric() || ['.', '_', '-', '}', '~'].contains(&before))
+    };
+    line.match_indices(word).any(|(at, _)| !word.starts_with('/') || !goes_on(at))
 }
 
 #[cfg(test)]
@@ -92,11 +105,30 @@ mod tests {
 
     #[test]
     fn every_forbidden_word_is_found_with_its_line_and_reason() {
-        for (word, reason) in FORBIDDEN {
-            let found = look(Path::new("README.md"), &format!("first\nsecond {word} there\n"));
+        let text = |word: &str| format!("//! First.\nsecond {word} there\n");
+        for (word, reason) in FORBIDDEN.iter().chain(FORBIDDEN_IN_RUST) {
+            let found = look(Path::new("cli/src/output.rs"), &text(word));
             assert_eq!(found.len(), 1, "{word}: {found:?}");
-            assert!(found.iter().all(|line| line.starts_with("README.md:2:") && line.contains(reason)), "{found:?}");
+            let begin = "cli/src/output.rs:2:";
+            assert!(found.iter().all(|line| line.starts_with(begin) && line.contains(reason)), "{found:?}");
         }
+        for (word, _) in FORBIDDEN {
+            assert_eq!(look(Path::new("README.md"), &text(word)).len(), 1, "{word}");
+        }
+        // Prose may speak of what code may not do.
+        for (word, _) in FORBIDDEN_IN_RUST {
+            assert_eq!(look(Path::new("README.md"), &text(word)).len(), 0, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_folder_of_ours_is_no_path_of_a_machine() {
+        let word = concat!("/wo", "rk/");
+        assert!(!stands_in(&format!("`edge-relay/src{word}admit.rs`"), word));
+        assert!(!stands_in(&format!("..{word}admit.rs"), word));
+        assert!(stands_in(&format!("edge-relay/src{word}admit.rs and {word}main"), word));
+        assert!(stands_in(&format!("\"{word}main"), word));
+        assert!(stands_in(word, word));
     }
 
     #[test]
