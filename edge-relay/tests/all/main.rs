@@ -1,7 +1,13 @@
 //! The relay with real parts: mosquitto, virtual boards and the relay are processes, the compiler is the host's own.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod bad_input;
 mod bench;
+mod boards;
+mod crash;
+mod effects;
+mod figures;
 mod host;
 mod main_job;
 mod model;
+mod outage;

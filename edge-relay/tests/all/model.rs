@@ -22,6 +22,10 @@ pub enum Kind {
     Crashing,
     /// It is no C.
     Broken,
+    /// Each inference takes 300 ms.
+    Slow,
+    /// It writes bytes to the line that are neither frames nor text, and a line of text.
+    Noisy,
 }
 
 #[derive(Debug, Clone)]
@@ -29,7 +33,6 @@ pub struct Model {
     pub id: ArtifactId,
     pub tar: Vec<u8>,
     pub manifest: Manifest,
-    pub salt: u8,
 }
 
 /// output[i] = salt + sum of input[j] for j % OUTPUT == i, modulo 256.
@@ -46,11 +49,13 @@ pub fn make(salt: u8, kind: Kind, padding: usize) -> Model {
     let misbehave = match kind {
         Kind::Crashing => "abort();",
         Kind::Broken => "this is no C;",
+        Kind::Slow => "{ clock_t end = clock() + 3 * CLOCKS_PER_SEC / 10; while (clock() < end) {} }",
+        Kind::Noisy => "{ static const uint8_t noise[] = { 0, 0x91, 0xfe, 3, 0x80, 0xc1, 0, 7, 8, 9, 10, 'h', 'e', 'l', 'l', 'o', 10 }; board_write(noise, sizeof noise); }",
         _ => "",
     };
     let pad: String = (0..padding).map(|i| format!("{},", (i * 7919 + i / 251) % 256)).collect();
     let c = format!(
-        "#include \"model.h\"\n#include <stdlib.h>\nconst char tml_model_id[] = \"{salt:016x}\";\n\
+        "#include \"model.h\"\n#include \"board.h\"\n#include <stdlib.h>\n#include <time.h>\nconst char tml_model_id[] = \"{salt:016x}\";\n\
          static int8_t in[{INPUT}], out[{OUTPUT}];\n\
          const volatile unsigned char padding[] = {{ {pad} 1 }};\n\
          int8_t *tml_input(void) {{ return in; }}\nconst int8_t *tml_output(void) {{ return out; }}\n\
@@ -130,7 +135,7 @@ pub fn from_tar(tar: Vec<u8>, salt: u8) -> Model {
         weights_bytes: 10,
         provenance: serde_json::json!({}),
     };
-    Model { id, tar, manifest, salt }
+    Model { id, tar, manifest }
 }
 
 pub fn sign(key: &SigningKey, manifest: &Manifest) -> SignedManifest {

@@ -1,0 +1,80 @@
+//! Boards that fail: wrong answers, crashes, noise, unplugging.
+
+use serde_json::json;
+
+use crate::bench::Bench;
+use crate::model::{Kind, make};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_its_self_test_is_rolled_back() {
+    let bench = Bench::with_boards(1, 0).await;
+    let host = &bench.host;
+    // Without anything before it there is nothing to go back to.
+    host.install("first", "board-1", &make(80, Kind::Wrong, 100)).await;
+    assert_eq!(host.end("first").await["code"], "self_test_failed");
+    let good = make(81, Kind::Good, 100);
+    host.install("good", "board-1", &good).await;
+    host.succeeds("good").await;
+    for (id, kind) in [("wrong", Kind::Wrong), ("crashing", Kind::Crashing)] {
+        host.install(id, "board-1", &make(82, kind, 100)).await;
+        let end = host.end(id).await;
+        assert_eq!((&end["state"], &end["code"]), (&json!("failed"), &json!("rolled_back")), "{end}");
+        let state = host.state("the good one again", |s| {
+            let device = &s["devices"][0];
+            device["firmware"]["artifact"] == good.id.as_str() && device["status"] == "running"
+        });
+        assert_eq!(state.await["devices"][0]["firmware"]["verified"], true);
+    }
+    assert_eq!(
+        host.states("wrong"),
+        ["accepted", "fetching", "building", "flashing", "verifying", "flashing", "verifying", "failed"]
+    );
+    host.more_readings("board-1", 1).await;
+    host.assert_gap_free();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn noise_is_counted_and_text_becomes_log() {
+    let bench = Bench::with_boards(1, 0).await;
+    bench.host.install("n", "board-1", &make(83, Kind::Noisy, 100)).await;
+    bench.host.succeeds("n").await;
+    bench.host.more_readings("board-1", 3).await;
+    bench.host.state("noise", |s| s["counters"]["frame_errors"].as_u64() > Some(3)).await;
+    assert!(bench.host.log("board-1").iter().any(|line| line.contains("hello")), "{:?}", bench.host.log("board-1"));
+    bench.host.assert_gap_free();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unplugged_and_plugged_in_again() {
+    let mut bench = Bench::new().await;
+    bench.set("RELAY_DEVICE_S", "2");
+    bench.add_board(1, 0);
+    bench.start_relay();
+    bench.host.devices(1).await;
+    bench.host.install("i", "board-1", &make(84, Kind::Good, 100)).await;
+    bench.host.succeeds("i").await;
+    bench.host.more_readings("board-1", 1).await;
+    let mut board = bench.boards.pop().unwrap();
+    board.kill();
+    bench.host.event("lost", |e| e["type"] == "device" && e["status"] == "lost" && e["device"] == "board-1").await;
+    bench.host.state("lost", |s| s["devices"][0]["status"] == "lost").await;
+    bench.host.send(json!({"id": "gone", "verb": "identify", "device": "board-1"})).await;
+    assert_eq!(bench.host.end("gone").await["code"], "device_lost");
+    bench.add_board(1, 0);
+    bench.host.more_readings("board-1", 2).await;
+    bench.host.state("running", |s| s["devices"][0]["status"] == "running").await;
+
+    // The same while it is flashed.
+    let mut board = bench.boards.pop().unwrap();
+    board.kill();
+    bench.add_board(1, 38_400);
+    bench.host.more_readings("board-1", 1).await;
+    bench.host.install("cut", "board-1", &make(85, Kind::Good, 3000)).await;
+    bench.host.reaches("cut", "flashing").await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    bench.boards.pop().unwrap().kill();
+    assert_eq!(bench.host.end("cut").await["code"], "device_lost");
+    bench.add_board(1, 0);
+    bench.host.more_readings("board-1", 1).await;
+    bench.host.assert_gap_free();
+}
