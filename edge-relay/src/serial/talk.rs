@@ -92,10 +92,21 @@ pub fn verify(
 ) -> Result<Verdict, Fault> {
     let mut verdict = Verdict::default();
     for (number, (input, expected)) in golden.iter().enumerate() {
-        match infer(line, info, input, limit, &mut |event| match event {
+        // Firmware that starts during its test has ended by itself before: no need to wait for its answer.
+        let mut restarted = false;
+        let answer = infer(line, info, input, limit, &mut |event| match event {
             Event::Progress(_) => true,
+            Event::Started(_) => {
+                restarted = true;
+                false
+            }
             other => on_event(other),
-        }) {
+        });
+        if restarted {
+            verdict.problem = Some(format!("the firmware ended by itself at vector {number}"));
+            return Ok(verdict);
+        }
+        match answer {
             Ok(outcome) => {
                 verdict.latency_us += u64::from(outcome.latency_us);
                 if outcome.output != *expected {

@@ -90,12 +90,16 @@ async fn bad_payloads() {
     assert_eq!(unknown["code"], "unknown_verb");
     assert!(unknown["message"].as_str().unwrap().contains("install"));
     assert_eq!(reply(json!({"id": "m", "verb": "install", "device": "board-1"})).await["code"], "missing_field");
-    assert_eq!(reply(json!({"id": "w", "verb": "install", "device": "BOARD", "model": "x"})).await["code"], "invalid_field");
+    assert_eq!(
+        reply(json!({"id": "w", "verb": "install", "device": "BOARD", "model": "x"})).await["code"],
+        "invalid_field"
+    );
     let observe = json!({"id": "o", "verb": "observe", "device": "board-1", "observe": {"interval_ms": 1}});
     assert_eq!(reply(observe).await["code"], "invalid_field");
 
     // Nobody may confirm what was never sent, or in another journal's numbers.
-    host.publish("sync", br#"{"journal":"other","through":{"events":1000000},"resend":true,"rebirth":true}"#.to_vec()).await;
+    host.publish("sync", br#"{"journal":"other","through":{"events":1000000},"resend":true,"rebirth":true}"#.to_vec())
+        .await;
     host.send(json!({"id": "ok", "verb": "rescan"})).await;
     host.succeeds("ok").await;
     host.assert_gap_free();

@@ -129,7 +129,10 @@ async fn killed_again_and_again_it_gives_up() {
         bench
             .host
             .event("building again", |e| {
-                e["command"] == "c" && e["state"] == "building" && e["code"] == "ok" && e["epoch"].as_u64() > Some(round)
+                e["command"] == "c"
+                    && e["state"] == "building"
+                    && e["code"] == "ok"
+                    && e["epoch"].as_u64() > Some(round)
             })
             .await;
         bench.kill_relay();

@@ -22,7 +22,10 @@ async fn accepted_latency_and_memory() {
     let (p50, p99) = (times[100], times[198]);
     bench.host.send(json!({"id": "d", "verb": "diagnose"})).await;
     let resident = bench.host.succeeds("d").await["detail"]["resident_bytes"].as_u64().unwrap();
-    println!("publish to accepted: p50 {p50:?}, p99 {p99:?} (5 ms polling in the test); resident: {} KiB", resident / 1024);
+    println!(
+        "publish to accepted: p50 {p50:?}, p99 {p99:?} (5 ms polling in the test); resident: {} KiB",
+        resident / 1024
+    );
     assert!(p50 < Duration::from_millis(500), "{p50:?}");
     assert!(resident < 64 << 20, "{resident}");
 }

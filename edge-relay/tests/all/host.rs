@@ -63,7 +63,7 @@ impl Host {
     pub async fn start(port: u16, key: SigningKey) -> Self {
         let mut options = MqttOptions::new("cloud", "127.0.0.1", port);
         options.set_credentials("cloud", "cloud-token").set_clean_session(false).set_manual_acks(false);
-        options.set_max_packet_size(1 << 22, 1 << 24).set_keep_alive(Duration::from_secs(5));
+        options.set_max_packet_size(1 << 24, 1 << 24).set_keep_alive(Duration::from_secs(5));
         let (client, mut events) = AsyncClient::new(options, 100);
         let mut network = rumqttc::NetworkOptions::new();
         network.set_tcp_nodelay(true);
@@ -321,6 +321,14 @@ impl Host {
             let highest = *numbers.last().unwrap();
             assert_eq!(numbers.len() as u64, highest, "gaps in {stream:?} of {journal}");
         }
+    }
+
+    /// Waits until nothing is missing: what is sent again comes in order, beside what is new.
+    pub async fn gap_free(&self) {
+        let complete = |seen: &Seen| {
+            seen.numbers.values().all(|numbers| numbers.last().copied() == Some(numbers.len() as u64)).then_some(())
+        };
+        self.wait("a moment without gaps", complete).await;
     }
 
     pub fn latest_seq(&self, stream: Stream) -> u64 {

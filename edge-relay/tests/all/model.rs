@@ -50,7 +50,9 @@ pub fn make(salt: u8, kind: Kind, padding: usize) -> Model {
         Kind::Crashing => "abort();",
         Kind::Broken => "this is no C;",
         Kind::Slow => "{ clock_t end = clock() + 3 * CLOCKS_PER_SEC / 10; while (clock() < end) {} }",
-        Kind::Noisy => "{ static const uint8_t noise[] = { 0, 0x91, 0xfe, 3, 0x80, 0xc1, 0, 7, 8, 9, 10, 'h', 'e', 'l', 'l', 'o', 10 }; board_write(noise, sizeof noise); }",
+        Kind::Noisy => {
+            "{ static const uint8_t noise[] = { 0, 0x91, 0xfe, 3, 0x80, 0xc1, 0, 7, 8, 9, 10, 'h', 'e', 'l', 'l', 'o', 10 }; board_write(noise, sizeof noise); }"
+        }
         _ => "",
     };
     let pad: String = (0..padding).map(|i| format!("{},", (i * 7919 + i / 251) % 256)).collect();

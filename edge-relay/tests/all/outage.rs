@@ -17,8 +17,8 @@ async fn observing(bench: &Bench) {
 }
 
 /// The readings' own numbers from the board have no gaps: not even between board and outbox was anything lost.
-fn assert_complete(bench: &Bench) {
-    bench.host.assert_gap_free();
+async fn assert_complete(bench: &Bench) {
+    bench.host.gap_free().await;
     let mut numbers: Vec<u64> =
         bench.host.readings("board-1").iter().map(|reading| reading["device_seq"].as_u64().unwrap()).collect();
     numbers.sort_unstable();
@@ -37,7 +37,7 @@ async fn a_broker_restart_loses_nothing() {
     bench.host.confirm(true).await;
     bench.host.more_readings("board-1", 20).await;
     assert!(bench.host.latest_seq(Stream::Telemetry) > before + 100);
-    assert_complete(&bench);
+    assert_complete(&bench).await;
     // A command that is sent after it works as ever.
     bench.host.send(json!({"id": "after", "verb": "self_test", "device": "board-1"})).await;
     bench.host.succeeds("after").await;
@@ -65,7 +65,7 @@ async fn what_nobody_confirms_is_kept_and_sent_again() {
     assert!(bench.host.readings("board-1").len() > 30 && !old.readings("board-1").is_empty());
     assert_eq!(bench.host.states("i").last().unwrap(), "succeeded");
     bench.host.confirm(true).await;
-    bench.host.assert_gap_free();
+    bench.host.gap_free().await;
     // Once it is confirmed it is forgotten.
     bench.host.send(json!({"id": "d", "verb": "diagnose"})).await;
     let kept = bench.host.succeeds("d").await["detail"]["outbox"]["telemetry"].as_u64().unwrap();
