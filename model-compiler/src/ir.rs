@@ -34,6 +34,8 @@ pub struct Tensor {
     pub name: String,
     /// Shape in storage order, row-major, batch 1 included.
     pub shape: Vec<usize>,
+    /// Scale and zero point that the model file prescribes; calibration chooses them otherwise.
+    pub quantization: Option<(f32, i32)>,
 }
 
 impl Tensor {

@@ -64,7 +64,7 @@ pub enum QuantizeError {
 }
 
 /// Smallest scale of an activation; keeps multipliers and the softmax in range.
-const MIN_SCALE: f32 = 1e-6;
+pub(crate) const MIN_SCALE: f32 = 1e-6;
 
 /// Most values of a tensor that are kept for percentiles.
 const KEPT_VALUES: usize = 1 << 16;
@@ -172,7 +172,7 @@ fn tensors(graph: &Graph, ranges: &[(f32, f32)]) -> Vec<QTensor> {
         .iter()
         .zip(ranges)
         .map(|(tensor, (low, high))| {
-            let (scale, zero_point) = parameters(*low, *high);
+            let (scale, zero_point) = tensor.quantization.unwrap_or_else(|| parameters(*low, *high));
             QTensor { name: tensor.name.clone(), shape: tensor.shape.clone(), scale, zero_point }
         })
         .collect();

@@ -22,15 +22,17 @@ pub(crate) enum Data {
 pub(crate) struct Constant {
     pub shape: Vec<usize>,
     pub data: Data,
+    /// True for 8-bit integers without sign.
+    pub unsigned: bool,
 }
 
 impl Constant {
     pub fn floats(shape: Vec<usize>, data: Vec<f32>) -> Self {
-        Self { shape, data: Data::Float(data) }
+        Self { shape, data: Data::Float(data), unsigned: false }
     }
 
     pub fn ints(data: Vec<i64>) -> Self {
-        Self { shape: vec![data.len()], data: Data::Int(data) }
+        Self { shape: vec![data.len()], data: Data::Int(data), unsigned: false }
     }
 
     pub fn len(&self) -> usize {
@@ -136,12 +138,12 @@ impl Constant {
         {
             return Err(bad(format!("holds {value}")));
         }
-        Ok(Self { shape, data })
+        Ok(Self { shape, data, unsigned: kind == DataType::Uint8 })
     }
 
     /// The same elements in another shape.
     pub fn reshaped(&self, shape: Vec<usize>) -> Self {
-        Self { shape, data: self.data.clone() }
+        Self { shape, ..self.clone() }
     }
 
     /// Axes permuted.
@@ -151,7 +153,29 @@ impl Constant {
             Data::Float(data) => Data::Float(sources.iter().map(|i| data[*i]).collect()),
             Data::Int(data) => Data::Int(sources.iter().map(|i| data[*i]).collect()),
         };
-        Self { shape: perm.iter().map(|axis| self.shape[*axis]).collect(), data }
+        Self { shape: perm.iter().map(|axis| self.shape[*axis]).collect(), data, unsigned: self.unsigned }
+    }
+
+    /// The inverse of [`Self::dequantized`]: `round(self / scale) + zero_point`, half to even, saturated.
+    pub fn quantized(&self, scale: &Self, zero_point: Option<&Self>, axis: usize) -> Result<Self, Fault> {
+        // Dequantizing ones gives the factor of each element, zeros their offset.
+        let unsigned = zero_point.is_none_or(|zero| zero.unsigned);
+        let same = |value: i64| Self { data: Data::Int(vec![value; self.len()]), ..self.clone() };
+        let factors = same(1).dequantized(scale, None, axis)?.to_f32();
+        let zero_points: Vec<i64> = match zero_point {
+            None => vec![0; self.len()],
+            Some(zero) => {
+                let ones = Self { data: Data::Float(vec![-1.0; zero.len()]), ..zero.clone() };
+                let offsets = same(0).dequantized(&ones, Some(zero), axis)?.to_f32();
+                offsets.iter().map(|offset| *offset as i64).collect()
+            }
+        };
+        let (low, high) = if unsigned { (0.0, 255.0) } else { (-128.0, 127.0) };
+        let steps = self.to_f32().into_iter().zip(factors).zip(zero_points);
+        let data = steps
+            .map(|((value, factor), zero)| ((value / factor).round_ties_even() + zero as f32).clamp(low, high) as i64)
+            .collect();
+        Ok(Self { shape: self.shape.clone(), data: Data::Int(data), unsigned })
     }
 
     /// `(self - zero_point) * scale`, per tensor or along `axis`.
@@ -236,7 +260,7 @@ impl Constant {
                 )
             }
         };
-        Ok(Self { shape, data })
+        Ok(Self { shape, data, unsigned: false })
     }
 }
 

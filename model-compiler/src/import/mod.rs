@@ -41,8 +41,8 @@ impl Default for ImportLimits {
 
 /// Operators that [`onnx::import`] knows, as error messages list them.
 pub const SUPPORTED_ONNX: &str = "Add, AveragePool, BatchNormalization, Clip, Concat, Constant, Conv, \
-DequantizeLinear (constants), Div, Dropout, Elu, Flatten, Gemm, GlobalAveragePool, GlobalMaxPool, HardSigmoid, \
-HardSwish, Identity, LeakyRelu, MatMul, MaxPool, Mul, Pad (zeros), ReduceMean (height and width), Relu, Reshape, \
+DequantizeLinear, Div, Dropout, Elu, Flatten, Gemm, GlobalAveragePool, GlobalMaxPool, HardSigmoid, \
+HardSwish, Identity, LeakyRelu, MatMul, MaxPool, Mul, Pad (zeros), QuantizeLinear, ReduceMean (height and width), Relu, Reshape, \
 Sigmoid, Softmax, Squeeze, Sub, Tanh, Transpose, Unsqueeze; on constants also Cast, Gather, Shape";
 
 /// Operators that [`tflite::import`] knows, as error messages list them.

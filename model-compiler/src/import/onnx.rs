@@ -62,7 +62,7 @@ pub(super) struct Importer {
     pub budget: Budget,
     macs: Budget,
     values: HashMap<String, Value>,
-    tensors: Vec<Tensor>,
+    pub tensors: Vec<Tensor>,
     nodes: Vec<Node>,
     /// Name of the ONNX node being imported.
     current: String,
@@ -169,7 +169,9 @@ impl Importer {
             return Ok(Value::Constant(constant));
         }
         let value = match node.op_type.as_str() {
-            "Identity" | "Dropout" => self.input(node, 0)?,
+            // What QuantizeLinear noted on the tensor is all that the pair means here.
+            "Identity" | "Dropout" | "DequantizeLinear" => self.input(node, 0)?,
+            "QuantizeLinear" => self.quantize_linear(node)?,
             "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" | "Transpose" => self.shape_node(node, &attributes)?,
             "Conv" => self.conv(node, &attributes)?,
             "MaxPool" | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMean" => {
@@ -240,7 +242,7 @@ impl Importer {
     pub fn activation(&mut self, name: &str, shape: Vec<usize>) -> Result<Activation, Fault> {
         let len = checked_len(&shape).map_err(Fault::Bad)?;
         self.budget.take(len, "elements of the model")?;
-        self.tensors.push(Tensor { name: name.to_owned(), shape: shape.clone() });
+        self.tensors.push(Tensor { name: name.to_owned(), shape: shape.clone(), quantization: None });
         Ok(Activation::plain(self.tensors.len() - 1, shape))
     }
 

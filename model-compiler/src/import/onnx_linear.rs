@@ -9,6 +9,7 @@ use super::onnx::Importer;
 use super::value::{Activation, Value};
 use super::{Fault, SUPPORTED_ONNX};
 use crate::ir::{Clamp, Op, Window};
+use crate::quantize::MIN_SCALE;
 
 impl Importer {
     pub(super) fn gemm(&mut self, node: &NodeProto, attributes: &Attributes<'_>) -> Result<Activation, Fault> {
@@ -195,6 +196,41 @@ impl Importer {
         }
         let value = self.input(node, 0)?;
         let tensor = self.push(Op::Clamp { clamp }, vec![value.tensor], value.stored_dims())?;
+        Ok(Activation { tensor, ..value })
+    }
+
+    /// Notes scale and zero point on the operand, so that quantization keeps them.
+    pub(super) fn quantize_linear(&mut self, node: &NodeProto) -> Result<Activation, Fault> {
+        let value = self.input(node, 0)?;
+        let scales = self.constant(node, 1)?.to_f32();
+        let (zero_points, unsigned) = if Self::has(node, 2) {
+            let zero = self.constant(node, 2)?;
+            (zero.as_ints()?.to_vec(), zero.unsigned)
+        } else {
+            (vec![0], true)
+        };
+        let ([scale], [zero_point]) = (scales.as_slice(), zero_points.as_slice()) else {
+            return Err(Fault::unsupported("several scales for an activation", "one scale and zero point"));
+        };
+        // uint8 values are int8 values 128 higher.
+        let zero_point = zero_point.saturating_sub(if unsigned { 128 } else { 0 });
+        let zero_point = i32::try_from(zero_point).ok().filter(|zero| (-128..=127).contains(zero));
+        let (Some(zero_point), true) = (zero_point, scale.is_finite() && *scale >= MIN_SCALE) else {
+            return Err(Fault::unsupported(
+                format!("scale {scale} with zero point {zero_points:?}"),
+                format!("8-bit quantization with a scale of at least {MIN_SCALE}"),
+            ));
+        };
+        let quantization = Some((*scale, zero_point));
+        let noted = self.tensors[value.tensor].quantization;
+        if noted.is_none() || noted == quantization {
+            self.tensors[value.tensor].quantization = quantization;
+            return Ok(value);
+        }
+        // The tensor has another quantization for other readers: this one gets a copy.
+        let clamp = Clamp::NONE;
+        let tensor = self.push(Op::Clamp { clamp }, vec![value.tensor], value.stored_dims())?;
+        self.tensors[tensor].quantization = quantization;
         Ok(Activation { tensor, ..value })
     }
 

@@ -42,11 +42,15 @@ impl Importer {
         let result = match node.op_type.as_str() {
             "Identity" | "Dropout" => first.clone(),
             "Cast" => cast(first, attributes.int("to", 1))?,
-            "DequantizeLinear" => {
+            op @ ("DequantizeLinear" | "QuantizeLinear") => {
                 let scale = self.constant(node, 1)?;
                 let zero_point = operands.get(2).copied();
                 let channel = axis(attributes.int("axis", 1), first.shape.len().max(2))?;
-                first.dequantized(scale, zero_point, channel)?
+                if op == "QuantizeLinear" {
+                    first.quantized(scale, zero_point, channel)?
+                } else {
+                    first.dequantized(scale, zero_point, channel)?
+                }
             }
             "Concat" => concat(&operands, attributes)?,
             "Gather" => gather(first, self.constant(node, 1)?, attributes)?,
@@ -220,7 +224,7 @@ fn cast(value: &Constant, to: i64) -> Result<Constant, Fault> {
             ));
         }
     };
-    Ok(Constant { shape: value.shape.clone(), data })
+    Ok(Constant { shape: value.shape.clone(), data, unsigned: to == 2 })
 }
 
 /// Concatenation of one-dimensional constants (shapes put together by exporters).
@@ -244,5 +248,5 @@ fn gather(value: &Constant, indices: &Constant, attributes: &Attributes<'_>) -> 
     let from = value.as_ints()?;
     let picked: Result<Vec<i64>, Fault> =
         indices.as_ints()?.iter().map(|index| axis(*index, from.len()).map(|at| from[at])).collect();
-    Ok(Constant { shape: indices.shape.clone(), data: Data::Int(picked?) })
+    Ok(Constant { shape: indices.shape.clone(), data: Data::Int(picked?), unsigned: false })
 }

@@ -200,6 +200,18 @@ impl OnnxFile {
         self
     }
 
+    /// An 8-bit constant, with sign or without.
+    pub fn bytes8(mut self, name: &str, dims: &[i64], unsigned: bool, data: &[i32]) -> Self {
+        self.graph.initializer.push(pb::TensorProto {
+            name: name.into(),
+            dims: dims.to_vec(),
+            data_type: if unsigned { 2 } else { 3 },
+            int32_data: data.to_vec(),
+            ..Default::default()
+        });
+        self
+    }
+
     pub fn node(mut self, op: &str, inputs: &[&str], output: &str, attributes: &[(&str, Attribute)]) -> Self {
         self.graph.node.push(pb::NodeProto {
             name: format!("the_{output}"),

@@ -1,6 +1,10 @@
 //! Damaged model files: an error, never a panic, never a wrong size.
 
+use model_compiler::evaluate::quantize_input;
 use model_compiler::import::{self, ImportError, ImportLimits};
+use model_compiler::ir::Graph;
+use model_compiler::quantize::{QuantizeOptions, quantize};
+use model_compiler::{codegen, plan, reference};
 use proptest::prelude::*;
 
 use crate::common::{Attribute, DIGITS, OnnxFile, cases};
@@ -31,8 +35,7 @@ proptest! {
             file[at] = value;
         }
         if let Ok(graph) = import::onnx(&file, &limits()) {
-            let input = vec![0.5; graph.tensors[graph.input].len()];
-            prop_assert!(model_compiler::float::run(&graph, &input).is_some());
+            whole_way(&graph);
         }
     }
 
@@ -45,14 +48,25 @@ proptest! {
             file[at] = value;
         }
         if let Ok(graph) = import::onnx(&file, &limits()) {
-            let input = vec![0.5; graph.tensors[graph.input].len()];
-            prop_assert!(model_compiler::float::run(&graph, &input).is_some());
+            whole_way(&graph);
         }
     }
 
     #[test]
     fn noise_is_no_model(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
         prop_assert!(import::onnx(&bytes, &limits()).is_err());
+    }
+}
+
+/// What follows an import must not panic either.
+fn whole_way(graph: &Graph) {
+    let len = graph.tensors[graph.input].len();
+    let inputs = [vec![0.5; len], vec![-1.0; len]];
+    if let Ok(quantized) = quantize(graph, &inputs, &QuantizeOptions::default()) {
+        assert!(reference::run(&quantized, &quantize_input(&quantized, &inputs[0])).is_some());
+        let plan = plan::plan(&quantized);
+        assert_eq!(plan::conflict(&quantized, &plan), None);
+        assert!(!codegen::c99(&quantized, &plan, "damaged").model_c.is_empty());
     }
 }
 

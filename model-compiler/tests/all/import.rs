@@ -1,7 +1,9 @@
 //! Imports of real models and of each operator, against tract.
 
-use model_compiler::float;
+use model_compiler::evaluate::quantize_input;
 use model_compiler::import::{self, ImportLimits};
+use model_compiler::quantize::{QuantizeOptions, quantize};
+use model_compiler::{float, reference};
 
 use crate::common::{Attribute, OnnxFile, shared_models, tract};
 
@@ -221,6 +223,40 @@ fn every_operator_agrees_with_tract() {
     ];
     for (name, file) in cases {
         agrees(name, &file.bytes());
+    }
+}
+
+#[test]
+fn scales_of_a_qdq_file_are_kept() {
+    let file = OnnxFile::new(&[1, 1, 4, 4], "y")
+        .floats("sx", &[], vec![0.0125])
+        .bytes8("zx", &[], true, &[120])
+        .floats("sw", &[3], vec![0.01, 0.02, 0.005])
+        .bytes8("zw", &[3], false, &[0, 0, 0])
+        .floats("wf", &[3, 1, 2, 2], noise(12, 3))
+        .floats("sc", &[], vec![0.02])
+        .bytes8("zc", &[], false, &[-100])
+        .node("QuantizeLinear", &["x", "sx", "zx"], "xq", &[])
+        .node("DequantizeLinear", &["xq", "sx", "zx"], "xd", &[])
+        .node("QuantizeLinear", &["wf", "sw", "zw"], "wq", &[("axis", Attribute::Int(0))])
+        .node("DequantizeLinear", &["wq", "sw", "zw"], "w", &[("axis", Attribute::Int(0))])
+        .node("Conv", &["xd", "w"], "c", &[])
+        .node("Relu", &["c"], "r", &[])
+        .node("QuantizeLinear", &["r", "sc", "zc"], "rq", &[])
+        .node("DequantizeLinear", &["rq", "sc", "zc"], "y", &[])
+        .bytes();
+    let graph = import::onnx(&file, &ImportLimits::default()).unwrap();
+    let inputs: Vec<Vec<f32>> = (0..8).map(|seed| noise(16, seed)).collect();
+    let quantized = quantize(&graph, &inputs, &QuantizeOptions::default()).unwrap();
+    let (input, output) = (&quantized.tensors[quantized.input], &quantized.tensors[quantized.output]);
+    assert_eq!((input.scale, input.zero_point), (0.0125, -8));
+    assert_eq!((output.scale, output.zero_point), (0.02, -100));
+    for input in &inputs {
+        let ours = reference::run(&quantized, &quantize_input(&quantized, input)).unwrap();
+        let theirs = tract(&file, &[1, 1, 4, 4], input);
+        for (a, b) in ours.iter().zip(&theirs) {
+            assert!((output.dequantize(*a) - b).abs() <= 0.0201, "{a} is not {b}");
+        }
     }
 }
 
