@@ -14,7 +14,7 @@ use crate::codec::{Publication, Version, put_pingresp};
 use crate::connection::End;
 use crate::deliver::{Origin, Outbound, Outgoing};
 use crate::durable::Message;
-use crate::pace::Pace;
+use crate::pace::{Lag, Pace};
 use crate::publish::{PendingAck, Verdict};
 use crate::sessions::{Kept, Subscription};
 use crate::shared::{Shared, take_mark};
@@ -38,6 +38,9 @@ pub(crate) struct Client {
     pub(crate) acks: VecDeque<PendingAck>,
     pub(crate) subacks: VecDeque<PendingSuback>,
     pub(crate) pace: Pace,
+    pub(crate) lag: Lag,
+    /// Bytes of the messages in `batch`.
+    pub(crate) batch_bytes: u64,
     pub(crate) verdicts: HashMap<Bytes, Verdict>,
     pub(crate) refusals: u64,
     pub(crate) durable_key: u64,
@@ -89,7 +92,7 @@ impl Client {
             Notification::Forward(forward) => self.on_forward(out, forward),
             Notification::DeviceAck(ack) => match ack.into() {
                 Packet::SubAck(..) => self.on_suback(out),
-                Packet::PingResp(_) => self.pace.on_answer(),
+                Packet::PingResp(_) => self.pace.on_answer(out),
                 _ => {}
             },
             Notification::Unschedule => return true,
@@ -101,6 +104,7 @@ impl Client {
     fn on_forward(&mut self, out: &mut BytesMut, forward: Forward) {
         let Forward { publish, mut properties, .. } = forward;
         let published = take_mark(&mut properties);
+        self.lag.on_message(publish.topic.len() + publish.payload.len());
         let subscribed = self.subscribed_qos(&publish);
         let publication = Publication {
             topic: publish.topic,

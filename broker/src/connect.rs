@@ -16,7 +16,7 @@ use crate::codec::{
 };
 use crate::deliver::Outbound;
 use crate::durable::Message;
-use crate::pace::Pace;
+use crate::pace::{Lag, Pace};
 use crate::publish::RECEIVE_MAXIMUM;
 use crate::router::Link;
 use crate::sessions::{Claim, ClaimError, Kept};
@@ -262,6 +262,8 @@ async fn start_session<S: Transport>(
         acks: VecDeque::new(),
         subacks: VecDeque::new(),
         pace: Pace::default(),
+        lag: Lag::new(shared.flow.clone(), shared.limits.segment_bytes * shared.limits.segments / 4),
+        batch_bytes: 0,
         verdicts: HashMap::new(),
         refusals: 0,
         durable_key: claim.generation,

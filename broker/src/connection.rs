@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::client::Client;
 use crate::codec::{DecodeError, Incoming, decode, put_disconnect, reason, take_frame};
 use crate::connect::{Accepted, ConnectError, Will, accept};
+use crate::pace::BREAK;
 use crate::publish::first_ticket;
 use crate::router::Link;
 use crate::sessions::Kick;
@@ -225,6 +226,8 @@ impl<S: Transport> Loop<'_, S> {
         let mut heard = Instant::now();
         let mut taken = Instant::now();
         let mut router_waits = false;
+        let mut resting = false;
+        let mut rest = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
         let mut tick = interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Clients send their first packets right behind CONNECT.
@@ -232,30 +235,34 @@ impl<S: Transport> Loop<'_, S> {
         loop {
             client.outbound.pump(&mut wire.output);
             client.settle();
-            client.pace.on_batch(&mut client.batch);
+            client.pace.on_batch(&mut wire.output, &mut client.batch, router_waits);
+            if client.shared.flow.on_publishes(std::mem::take(&mut client.batch_bytes)) {
+                rest.as_mut().reset(tokio::time::Instant::now() + BREAK);
+                resting = true;
+            }
             link.send(&mut client.batch).await.map_err(|_| End::Router)?;
             let room = client.outbound.has_room(&wire.output);
             if router_waits && room {
                 link.go_on().await.map_err(|_| End::Router)?;
                 router_waits = false;
             }
-            // Without room the router is not listened to, and room comes from reading acknowledgements.
-            let in_pace = client.pace.may_read() || !room;
+            let in_pace = (client.pace.may_read() || router_waits) && !resting;
             let read = in_pace && client.acks.len() < PENDING_ACKS && wire.output.len() < HIGH_WATER;
+            // The router hands over little more than its channel's capacity before it waits, so this is bounded too.
+            let listen = room || !router_waits;
             tokio::select! {
                 biased;
                 order = &mut *kick => return Err(End::Kicked(order.unwrap_or(Kick::TakenOver))),
-                result = first_ticket(&mut client.acks) => client.on_ticket(&mut wire.output, result)?,
-                notification = link.next(), if room => {
+                result = first_ticket(&mut client.acks) => client.on_ticket(result)?,
+                notification = link.next(), if listen => {
                     let mut next = Some(notification);
                     while let Some(notification) = next.take() {
                         if let Some(notification) = notification.map_err(|_| End::Router)? {
                             router_waits |= client.on_notification(&mut wire.output, notification);
                         }
-                        if client.outbound.has_room(&wire.output) {
-                            next = link.next_now();
-                        }
+                        next = link.next_now();
                     }
+                    client.lag.on_taken(router_waits);
                 }
                 message = durable.recv(), if room => {
                     let mut next = message;
@@ -274,10 +281,16 @@ impl<S: Transport> Loop<'_, S> {
                     if progress.read > 0 {
                         heard = taken;
                         read_packets(client, wire)?;
-                        wire.acknowledge_if_silent();
+                        if wire.output.is_empty() && client.pace.holds_nothing() {
+                            wire.acknowledge_now();
+                        }
                     }
                 }
+                () = &mut rest, if resting => resting = false,
                 _ = tick.tick() => {
+                    if taken.elapsed() > Duration::from_millis(200) {
+                        client.lag.on_standstill();
+                    }
                     if !keep_alive.is_zero() && heard.elapsed() > keep_alive {
                         return Err(End::KeepAlive);
                     }
@@ -297,7 +310,7 @@ fn read_packets<S: Transport>(client: &mut Client, wire: &mut Wire<S>) -> Result
     while let Some(frame) = take_frame(&mut wire.input, largest)? {
         let packet = decode(client.version, frame)?;
         match packet {
-            Incoming::Publish(publish) => client.on_publish(&mut wire.output, publish)?,
+            Incoming::Publish(publish) => client.on_publish(publish)?,
             Incoming::Other(packet) => client.on_packet(&mut wire.output, packet)?,
         }
     }

@@ -44,7 +44,7 @@ pub(crate) async fn first_ticket(acks: &mut VecDeque<PendingAck>) -> Result<(), 
 
 impl Client {
     /// Works on one PUBLISH.
-    pub(crate) fn on_publish(&mut self, out: &mut BytesMut, publish: Publish) -> Result<(), End> {
+    pub(crate) fn on_publish(&mut self, publish: Publish) -> Result<(), End> {
         self.shared.metrics.messages_in.up();
         if let Some(properties) = &publish.properties {
             // CONNACK said that there are no topic aliases.
@@ -62,7 +62,7 @@ impl Client {
             _ => Some((AckKind::Rec, id)),
         };
         if qos == 2 && self.received.contains(&id) {
-            self.acknowledge(out, ack, reason::SUCCESS);
+            self.acknowledge(ack, reason::SUCCESS);
             return Ok(());
         }
         let durable = match self.verdict(&publish)? {
@@ -70,7 +70,7 @@ impl Client {
             Verdict::Refuse { reason, why } => {
                 self.note_refusal(&publish.topic, why);
                 // MQTT 3.1.1 has no way to say no: like Mosquitto, acknowledge and drop.
-                self.acknowledge(out, ack, reason);
+                self.acknowledge(ack, reason);
                 return Ok(());
             }
         };
@@ -79,28 +79,24 @@ impl Client {
             let kept = self.shared.retained.set(&topic, &publish.payload, publish.properties.clone(), qos);
             if kept.is_err() {
                 self.note_refusal(&publish.topic, "too many retained messages");
-                self.acknowledge(out, ack, reason::QUOTA_EXCEEDED);
+                self.acknowledge(ack, reason::QUOTA_EXCEEDED);
                 return Ok(());
             }
         }
         if durable {
-            return self.on_durable_publish(out, publish, ack);
+            return self.on_durable_publish(publish, ack);
         }
         if qos == 2 {
             self.received.insert(id);
         }
+        self.batch_bytes += (publish.topic.len() + publish.payload.len()) as u64;
         let packet = for_router(publish.topic, publish.payload, qos, publish.properties);
         self.batch.push_back(packet);
-        self.acknowledge(out, ack, reason::SUCCESS);
+        self.acknowledge(ack, reason::SUCCESS);
         Ok(())
     }
 
-    fn on_durable_publish(
-        &mut self,
-        out: &mut BytesMut,
-        publish: Publish,
-        ack: Option<(AckKind, u16)>,
-    ) -> Result<(), End> {
+    fn on_durable_publish(&mut self, publish: Publish, ack: Option<(AckKind, u16)>) -> Result<(), End> {
         let qos = publish.qos;
         let topic = String::from_utf8_lossy(&publish.topic);
         match self.shared.durable.put(&topic, &publish.payload, qos) {
@@ -122,13 +118,13 @@ impl Client {
                     PutError::Disk => "the durable store cannot be written",
                 };
                 self.note_refusal(&publish.topic, why);
-                self.refuse_durable(out, ack, error)
+                self.refuse_durable(ack, error)
             }
         }
     }
 
     /// A message that had to be kept and cannot be must not look acknowledged.
-    fn refuse_durable(&mut self, out: &mut BytesMut, ack: Option<(AckKind, u16)>, error: PutError) -> Result<(), End> {
+    fn refuse_durable(&mut self, ack: Option<(AckKind, u16)>, error: PutError) -> Result<(), End> {
         match (ack, self.version) {
             (None, _) => Ok(()),
             (Some(_), Version::V4) => Err(End::DurableRefused),
@@ -137,21 +133,21 @@ impl Client {
                     PutError::Full => reason::QUOTA_EXCEEDED,
                     PutError::Disk => reason::UNSPECIFIED,
                 };
-                self.acknowledge(out, ack, reason);
+                self.acknowledge(ack, reason);
                 Ok(())
             }
         }
     }
 
     /// The disk has answered for the oldest pending acknowledgement.
-    pub(crate) fn on_ticket(&mut self, out: &mut BytesMut, result: Result<(), PutError>) -> Result<(), End> {
+    pub(crate) fn on_ticket(&mut self, result: Result<(), PutError>) -> Result<(), End> {
         let Some(first) = self.acks.pop_front() else {
             return Ok(());
         };
         match result {
             Ok(()) => {
                 self.batch.extend(first.copy);
-                self.put(out, first.ack, first.reason);
+                self.put(first.ack, first.reason);
             }
             Err(error) => {
                 if let Some((AckKind::Rec, id)) = first.ack {
@@ -159,13 +155,13 @@ impl Client {
                 }
                 // Ahead of what waits behind it, as its turn has come.
                 let behind = std::mem::take(&mut self.acks);
-                self.refuse_durable(out, first.ack, error)?;
+                self.refuse_durable(first.ack, error)?;
                 self.acks = behind;
             }
         }
         while self.acks.front().is_some_and(|ack| ack.wait.is_none()) {
             if let Some(next) = self.acks.pop_front() {
-                self.put(out, next.ack, next.reason);
+                self.put(next.ack, next.reason);
             }
         }
         Ok(())
@@ -189,17 +185,17 @@ impl Client {
         put_ack(out, self.version, AckKind::Comp, id, reason);
     }
 
-    fn acknowledge(&mut self, out: &mut BytesMut, ack: Option<(AckKind, u16)>, reason: u8) {
+    fn acknowledge(&mut self, ack: Option<(AckKind, u16)>, reason: u8) {
         if self.acks.is_empty() {
-            self.put(out, ack, reason);
+            self.put(ack, reason);
         } else if ack.is_some() {
             self.acks.push_back(PendingAck { ack, reason, wait: None, copy: None });
         }
     }
 
-    fn put(&self, out: &mut BytesMut, ack: Option<(AckKind, u16)>, reason: u8) {
+    fn put(&mut self, ack: Option<(AckKind, u16)>, reason: u8) {
         if let Some((kind, id)) = ack {
-            put_ack(out, self.version, kind, id, reason);
+            put_ack(self.pace.held(), self.version, kind, id, reason);
         }
     }
 

@@ -62,6 +62,7 @@ impl Broker {
             retained: Retained::new(limits.clone(), metrics.clone()),
             topics: Seen::new(limits.topics),
             filters: Seen::new(limits.filters),
+            flow: Arc::default(),
             own_link: AsyncMutex::new(own_link),
             limits,
             metrics,

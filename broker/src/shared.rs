@@ -11,6 +11,7 @@ use crate::access::Authenticator;
 use crate::config::Limits;
 use crate::durable::Durable;
 use crate::metrics::Metrics;
+use crate::pace::Flow;
 use crate::retained::Retained;
 use crate::router::{Gone, Link, Router};
 use crate::sessions::Sessions;
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) durable: Durable,
     pub(crate) topics: Seen,
     pub(crate) filters: Seen,
+    pub(crate) flow: Arc<Flow>,
     /// The broker's own link, for wills.
     pub(crate) own_link: AsyncMutex<Link>,
 }

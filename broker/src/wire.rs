@@ -94,12 +94,9 @@ impl<S: Transport> Wire<S> {
         if progress.read + progress.wrote > 0 { Poll::Ready(Ok(progress)) } else { Poll::Pending }
     }
 
-    /// Called after what was read has been worked on: nothing to answer means that no segment of ours carries the
-    /// acknowledgement.
-    pub(crate) fn acknowledge_if_silent(&self) {
-        if self.output.is_empty() {
-            self.stream.acknowledge_now();
-        }
+    /// To be called when what was read needs no answer, so that no segment of ours carries TCP's acknowledgement.
+    pub(crate) fn acknowledge_now(&self) {
+        self.stream.acknowledge_now();
     }
 
     /// Writes everything out and closes.
