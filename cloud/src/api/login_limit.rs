@@ -13,10 +13,13 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// Most entries; above it the oldest windows go first.
 const MAX_ENTRIES: usize = 10_000;
 
-/// Wrong logins per address and name.
+/// Whose logins are counted together.
+type Key = (Option<IpAddr>, String);
+
+/// Wrong logins per address and name: since when, and how many.
 #[derive(Debug, Default)]
 pub struct LoginLimit {
-    wrong: Mutex<HashMap<(Option<IpAddr>, String), (Instant, u32)>>,
+    wrong: Mutex<HashMap<Key, (Instant, u32)>>,
 }
 
 impl LoginLimit {

@@ -2,6 +2,7 @@
 //! inside of a transaction, so it is dropped whenever one fails.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use contract::reading::Reading;
 use contract::stream::Stream;
@@ -114,12 +115,13 @@ impl Cache {
         journal_id: i64,
         stream: Stream,
     ) -> Result<&mut Watermark, DbErr> {
-        let key = (journal_id, stream);
-        if !self.marks.contains_key(&key) {
-            let row = watermarks::Entity::find_by_id((journal_id, stream.as_str().to_owned())).one(txn).await?;
-            self.marks.insert(key, row.as_ref().map(read_mark).unwrap_or_default());
-        }
-        Ok(self.marks.entry(key).or_default())
+        Ok(match self.marks.entry((journal_id, stream)) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let row = watermarks::Entity::find_by_id((journal_id, stream.as_str().to_owned())).one(txn).await?;
+                entry.insert(row.as_ref().map(read_mark).unwrap_or_default())
+            }
+        })
     }
 
     /// Stores watermarks that moved.

@@ -1,0 +1,25 @@
+//! The cloud with a real broker (Mosquitto), a real database and real HTTP. The relay is scripted: what is tested here
+//! is what the cloud does with messages that come twice, late, in the wrong order or not at all.
+#![allow(clippy::unwrap_used)]
+
+#[path = "all/broker.rs"]
+mod broker;
+#[path = "all/relay.rs"]
+mod relay;
+#[path = "all/world.rs"]
+mod world;
+
+#[path = "all/access.rs"]
+mod access;
+#[path = "all/commands.rs"]
+mod commands;
+#[path = "all/crash.rs"]
+mod crash;
+#[path = "all/hostile.rs"]
+mod hostile;
+#[path = "all/models.rs"]
+mod models;
+#[path = "all/presence.rs"]
+mod presence;
+#[path = "all/streams.rs"]
+mod streams;
