@@ -77,6 +77,14 @@ fn start_broker(dir: &Path, port: u16) -> Process {
     panic!("mosquitto does not listen on {port}");
 }
 
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", std::fs::read_to_string(self.path("relay.log")).unwrap_or_default());
+        }
+    }
+}
+
 impl Bench {
     /// A broker and a host; no relay and no board yet.
     pub async fn new() -> Self {
@@ -153,7 +161,7 @@ impl Bench {
         command.envs(self.environment.iter().cloned());
         if std::env::var_os("RUST_LOG").is_none() {
             command.stderr(std::fs::OpenOptions::new().create(true).append(true).open(self.path("relay.log")).unwrap());
-            command.env("RUST_LOG", "info");
+            command.env("RUST_LOG", "info,edge_relay=debug,sqlx=warn");
         }
         self.relay = Some(Process::start(&mut command));
     }

@@ -51,7 +51,12 @@ pub struct Host {
     pub client: AsyncClient,
     pub behaviour: Arc<Mutex<Behaviour>>,
     seen: Arc<Mutex<Seen>>,
+    tasks: Arc<Tasks>,
 }
+
+/// The host's tasks; they end with it.
+#[derive(Default)]
+struct Tasks(Mutex<Vec<tokio::task::AbortHandle>>);
 
 pub fn topic(leaf: &str) -> String {
     format!("tinymlaas/v1/relays/{RELAY}/{leaf}")
@@ -68,9 +73,9 @@ impl Host {
         let mut network = rumqttc::NetworkOptions::new();
         network.set_tcp_nodelay(true);
         events.set_network_options(network);
-        let host = Self { client, behaviour: Arc::default(), seen: Arc::default() };
+        let host = Self { client, behaviour: Arc::default(), seen: Arc::default(), tasks: Arc::default() };
         let (this, syncing) = (host.clone(), host.clone());
-        tokio::spawn(async move {
+        let polling = tokio::spawn(async move {
             loop {
                 match events.poll().await {
                     Ok(Event::Incoming(Packet::ConnAck(_))) => {
@@ -87,13 +92,19 @@ impl Host {
                 }
             }
         });
-        tokio::spawn(async move {
+        let confirming = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 syncing.confirm(false).await;
             }
         });
+        host.tasks.0.lock().unwrap().extend([polling.abort_handle(), confirming.abort_handle()]);
         host
+    }
+
+    /// Ends it as if it were killed.
+    pub fn kill(&self) {
+        self.tasks.0.lock().unwrap().iter().for_each(tokio::task::AbortHandle::abort);
     }
 
     fn take(&self, topic: &str, payload: &[u8], key: &SigningKey) {

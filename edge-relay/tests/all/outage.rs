@@ -53,7 +53,7 @@ async fn what_nobody_confirms_is_kept_and_sent_again() {
     bench.start_relay();
     bench.host.presence("online").await;
     let key = bench.key.clone();
-    bench.host.client.disconnect().await.unwrap();
+    bench.host.kill();
     let fresh = crate::host::Host::start(bench.port, key).await;
     fresh.devices(1).await;
     let old = std::mem::replace(&mut bench.host, fresh);
