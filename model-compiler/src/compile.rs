@@ -9,8 +9,7 @@ use crate::artifact::{self, Artifact, Contents};
 use crate::codegen::{self, COMPILER};
 use crate::dataset::{Dataset, Row, Split};
 use crate::evaluate::{self, quantize_input};
-use crate::import::tflite::is_tflite;
-use crate::import::{self, ImportError, ImportLimits};
+use crate::import::{self, ImportError, ImportLimits, Model};
 use crate::plan;
 use crate::qir::QuantGraph;
 use crate::quantize::{QuantizeError, QuantizeOptions, quantize};
@@ -167,22 +166,23 @@ pub fn compile(
     check(options)?;
     tell(Step::Import, 0.0);
     let scaled = |row: &Row| -> Vec<f32> { row.values.iter().map(|v| v * options.input_scale).collect() };
-    let (graph, quantized, calibration) = if is_tflite(model) {
-        let quantized = import::tflite(model, &options.limits)?;
-        let sizes = (quantized.tensors[quantized.input].len(), quantized.tensors[quantized.output].len());
-        check_match(&quantized.input_shape, sizes, dataset)?;
-        (None, quantized, Vec::new())
-    } else {
-        let graph = import::onnx(model, &options.limits)?;
-        let sizes = (graph.tensors[graph.input].len(), graph.tensors[graph.output].len());
-        check_match(&graph.input_shape, sizes, dataset)?;
-        tell(Step::Quantize, 0.0);
-        let work: u64 = graph.nodes.iter().map(|node| node.op.work()).sum();
-        let rows = options.calibration_rows.min(affordable(CALIBRATION_WORK, work));
-        let calibration: Vec<Vec<f32>> = spread(dataset, Split::Train, rows).into_iter().map(&scaled).collect();
-        let quantize_options = QuantizeOptions { percentile: options.percentile };
-        let quantized = quantize(&graph, &calibration, &quantize_options)?;
-        (Some(graph), quantized, calibration)
+    let (graph, quantized, calibration) = match import::model(model, &options.limits)? {
+        Model::Int8(quantized) => {
+            let sizes = (quantized.tensors[quantized.input].len(), quantized.tensors[quantized.output].len());
+            check_match(&quantized.input_shape, sizes, dataset)?;
+            (None, quantized, Vec::new())
+        }
+        Model::Float(graph) => {
+            let sizes = (graph.tensors[graph.input].len(), graph.tensors[graph.output].len());
+            check_match(&graph.input_shape, sizes, dataset)?;
+            tell(Step::Quantize, 0.0);
+            let work: u64 = graph.nodes.iter().map(|node| node.op.work()).sum();
+            let rows = options.calibration_rows.min(affordable(CALIBRATION_WORK, work));
+            let calibration: Vec<Vec<f32>> = spread(dataset, Split::Train, rows).into_iter().map(&scaled).collect();
+            let quantize_options = QuantizeOptions { percentile: options.percentile };
+            let quantized = quantize(&graph, &calibration, &quantize_options)?;
+            (Some(graph), quantized, calibration)
+        }
     };
 
     let work: u64 = quantized.nodes.iter().map(|node| node.op.work()).sum();

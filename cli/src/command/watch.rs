@@ -2,7 +2,7 @@
 
 use contract::event::{Event, EventBody};
 use contract::limits::MAX_PACKET_BYTES;
-use contract::presence::{Presence, Status};
+use contract::presence::Presence;
 use contract::reading::Reading;
 use contract::topic::{ROOT, filter};
 use contract::{Topic, wire};

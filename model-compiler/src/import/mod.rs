@@ -17,8 +17,41 @@ mod wire_scan;
 
 use thiserror::Error;
 
+use crate::ir::Graph;
+use crate::qir::QuantGraph;
+
 pub use self::onnx::import as onnx;
 pub use self::tflite::import as tflite;
+
+/// A model file of any format, imported.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Model {
+    /// Float: to be quantized with calibration data.
+    Float(Graph),
+    /// int8 already, with scales of its own.
+    Int8(QuantGraph),
+}
+
+impl Model {
+    /// Name of the format that it came in.
+    pub fn format(&self) -> &'static str {
+        match self {
+            Self::Float(_) => "onnx",
+            Self::Int8(_) => "tflite",
+        }
+    }
+}
+
+/// Imports a model file; TFLite is recognized by its identifier, all else must be ONNX.
+///
+/// # Errors
+/// As [`onnx()`] and [`tflite()`].
+pub fn model(bytes: &[u8], limits: &ImportLimits) -> Result<Model, ImportError> {
+    if tflite::is_tflite(bytes) {
+        return tflite::import(bytes, limits).map(Model::Int8);
+    }
+    onnx::import(bytes, limits).map(Model::Float)
+}
 
 /// Bounds on what an importer accepts, so that no file can exhaust the machine.
 #[derive(Debug, Clone, Copy)]
