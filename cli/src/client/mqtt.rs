@@ -1,10 +1,11 @@
 //! The broker, as a client command sees it: connect, subscribe, publish, receive.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use contract::limits::MAX_PACKET_BYTES;
 use rumqttc::{AsyncClient, ConnectReturnCode, ConnectionError, Event, MqttOptions, NetworkOptions, Packet, QoS};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::args::Context;
 use crate::client::token;
@@ -27,6 +28,8 @@ pub enum Incoming {
 pub struct Mqtt {
     client: AsyncClient,
     incoming: mpsc::Receiver<Result<Incoming, Failure>>,
+    /// What arrived before all subscriptions stood.
+    early: VecDeque<Incoming>,
 }
 
 impl Mqtt {
@@ -56,7 +59,7 @@ impl Mqtt {
         let (sender, incoming) = mpsc::channel(1024);
         let place = format!("{host}:{port}");
         let mut wanted = filters.len();
-        let (ready, is_ready) = tokio::sync::oneshot::channel();
+        let (ready, is_ready) = oneshot::channel();
         tokio::spawn(async move {
             let mut ready = Some(ready);
             loop {
@@ -97,16 +100,27 @@ impl Mqtt {
                 .await
                 .map_err(|error| Failure::Internal(format!("the MQTT client: {error}")))?;
         }
-        let mut mqtt = Self { client, incoming };
-        tokio::select! {
-            // Subscriptions stand: nothing that follows is missed.
-            Ok(()) = is_ready => Ok(mqtt),
-            first = mqtt.incoming.recv() => match first {
-                Some(Err(failure)) => Err(failure),
-                _ => Err(Failure::Unreachable("the broker closed the connection".to_owned())),
-            },
-            () = tokio::time::sleep(Duration::from_secs(10)) => {
-                Err(Failure::Unreachable("the broker does not answer".to_owned()))
+        let mut mqtt = Self { client, incoming, early: VecDeque::new() };
+        let answer = tokio::time::timeout(Duration::from_secs(10), mqtt.stand(is_ready)).await;
+        answer.map_err(|_| Failure::Unreachable("the broker does not answer".to_owned()))??;
+        Ok(mqtt)
+    }
+
+    /// Waits until every subscription stands, so that nothing that follows is missed. What the first ones bring
+    /// meanwhile is kept.
+    async fn stand(&mut self, mut is_ready: oneshot::Receiver<()>) -> Result<(), Failure> {
+        let mut may_stand = true;
+        loop {
+            tokio::select! {
+                ready = &mut is_ready, if may_stand => match ready {
+                    Ok(()) => return Ok(()),
+                    // Why it will not is among what comes.
+                    Err(_) => may_stand = false,
+                },
+                first = self.incoming.recv() => match first {
+                    Some(incoming) => self.early.push_back(incoming?),
+                    None => return Err(Failure::Unreachable("the broker closed the connection".to_owned())),
+                },
             }
         }
     }
@@ -122,6 +136,9 @@ impl Mqtt {
 
     /// The next thing that arrives.
     pub async fn next(&mut self) -> Result<Incoming, Failure> {
+        if let Some(incoming) = self.early.pop_front() {
+            return Ok(incoming);
+        }
         match self.incoming.recv().await {
             Some(result) => result,
             None => Err(Failure::Unreachable("the connection to the broker ended".to_owned())),

@@ -46,7 +46,7 @@ fn everything_that_can_be_typed() {
         assert!(output.status.success(), "{verb}: {}", text(&output.stderr));
     }
     let output = fleet.cli(&["watch", "--count", "3", "--device", "board-2"]);
-    assert_eq!(text(&output.stdout).lines().count(), 3, "{}", text(&output.stdout));
+    assert_eq!(text(&output.stdout).lines().count(), 3, "{output:?}");
     assert!(text(&output.stdout).contains("says"), "{}", text(&output.stdout));
     let logs = fleet.cli(&["logs", "board-1"]);
     assert!(logs.status.success() && !logs.stdout.is_empty(), "{}", text(&logs.stderr));

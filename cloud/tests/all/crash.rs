@@ -31,17 +31,19 @@ struct Process(Child);
 impl Process {
     fn start(dir: &Path, port: u16) -> (Self, SocketAddr) {
         let _ = std::fs::remove_file(dir.join("address"));
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "crash::serve_until_killed", "--nocapture"])
-            .env(DIR, dir)
-            .env(PORT, port.to_string())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let process = Self(
+            Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "crash::serve_until_killed", "--nocapture"])
+                .env(DIR, dir)
+                .env(PORT, port.to_string())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap(),
+        );
         let end = Instant::now() + Duration::from_secs(20);
         loop {
             if let Ok(text) = std::fs::read_to_string(dir.join("address")) {
-                return (Self(child), text.parse().unwrap());
+                return (process, text.parse().unwrap());
             }
             assert!(Instant::now() < end, "the cloud does not start");
             std::thread::sleep(Duration::from_millis(20));

@@ -129,7 +129,7 @@ impl Relay {
 
     pub async fn reading(&self, device: &str, seq: u64, floor: u64) {
         let mut body = self.head(seq, floor);
-        let right = seq % 2 == 0;
+        let right = seq.is_multiple_of(2);
         body["device"] = json!(device);
         body["device_seq"] = json!(seq);
         body["mono_ms"] = json!(seq * 10);

@@ -47,9 +47,7 @@ struct BoardFile {
     #[serde(default)]
     product: Option<String>,
     port: String,
-    #[serde(default)]
     terminal: String,
-    #[serde(default)]
     process: u32,
 }
 
@@ -66,7 +64,8 @@ impl Source for VirtualBoards {
     }
 }
 
-fn virtual_board(dir: &Path) -> Option<Found> {
+/// The virtual board in a folder, if it lives and its link leads to its own terminal.
+pub fn virtual_board(dir: &Path) -> Option<Found> {
     let text = std::fs::read(dir.join("board.json")).ok()?;
     let file: BoardFile = serde_json::from_slice(&text).ok()?;
     // A board that was killed leaves its file behind.
@@ -74,6 +73,10 @@ fn virtual_board(dir: &Path) -> Option<Found> {
     rustix::process::test_kill_process(process).ok()?;
     let port = dir.join(Path::new(&file.port).file_name()?);
     let terminal = std::fs::canonicalize(&port).ok()?;
+    // A link that was left behind may lead to a terminal that meanwhile belongs to another board.
+    if terminal != Path::new(&file.terminal) {
+        return None;
+    }
     Some(Found {
         name: file.name,
         serial_number: file.serial_number,
@@ -81,7 +84,8 @@ fn virtual_board(dir: &Path) -> Option<Found> {
         product: file.product,
         plug: Plug {
             port: port.display().to_string(),
-            generation: format!("{} {} {}", terminal.display(), file.terminal, file.process),
+            generation: format!("{} {}", file.terminal, file.process),
+            folder: Some(dir.to_owned()),
         },
     })
 }
@@ -128,7 +132,7 @@ impl UsbPorts {
             serial_number,
             board,
             product: usb.product.or(usb.manufacturer),
-            plug: Plug { generation: port.port_name.clone(), port: port.port_name },
+            plug: Plug { generation: port.port_name.clone(), port: port.port_name, folder: None },
         })
     }
 }

@@ -6,4 +6,4 @@ pub mod observe;
 pub mod registry;
 pub mod worker;
 
-pub use registry::{Registry, Slot};
+pub use registry::{Plug, Registry, Slot};

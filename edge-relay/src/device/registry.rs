@@ -1,6 +1,7 @@
 //! What the relay knows of its devices now, and the version of the state that commands can expect.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -11,6 +12,7 @@ use contract::state::{Device, DeviceStatus, Problem};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 
+use super::discover::virtual_board;
 use crate::counters::lock;
 use crate::journal::DeviceRow;
 use crate::work::Ticket;
@@ -22,6 +24,17 @@ pub struct Plug {
     pub port: String,
     /// Changes whenever the device was plugged in anew, even at the same path.
     pub generation: String,
+    /// Folder of a virtual board.
+    pub folder: Option<PathBuf>,
+}
+
+impl Plug {
+    /// False once a virtual board has gone: its port's number goes to the next terminal that anybody opens, and
+    /// what is written there would reach a stranger.
+    pub fn is_current(&self) -> bool {
+        let Some(folder) = &self.folder else { return true };
+        virtual_board(folder).is_some_and(|found| found.plug == *self)
+    }
 }
 
 /// What is known of a device now.

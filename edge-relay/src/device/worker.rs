@@ -90,7 +90,7 @@ impl Worker {
             return;
         }
         let baud = self.relay.boards.get(&facts.row.board).map_or(115_200, |board| board.baud);
-        self.line = facts.plug.map(|plug| SerialLine::new(plug.port, baud));
+        self.line = facts.plug.map(|plug| SerialLine::new(plug, baud));
         self.generation = generation;
         self.asked = false;
         self.failures = 0;
@@ -101,7 +101,7 @@ impl Worker {
         let end = tokio::time::Instant::now() + self.relay.config.timeouts.device;
         loop {
             self.follow_plug();
-            if self.line.is_some() {
+            if self.line.as_ref().is_some_and(SerialLine::is_current) {
                 return true;
             }
             self.relay.rescan.notify_one();

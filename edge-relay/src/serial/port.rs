@@ -7,6 +7,8 @@ use contract::Code;
 use firmware::session::{DriveError, Event, Link, Seq, Session, SessionError, drive};
 use serialport::TTYPort;
 
+use crate::device::Plug;
+
 /// How long a read waits: also how soon a stop is noticed.
 const READ: Duration = Duration::from_millis(20);
 
@@ -59,20 +61,20 @@ impl From<DriveError> for Fault {
 /// The serial line of one device.
 #[derive(Debug)]
 pub struct SerialLine {
-    path: String,
+    plug: Plug,
     baud: u32,
     open: Option<(TTYPort, Link)>,
 }
 
 impl SerialLine {
     /// A line that is not open yet.
-    pub fn new(path: String, baud: u32) -> Self {
-        Self { path, baud, open: None }
+    pub fn new(plug: Plug, baud: u32) -> Self {
+        Self { plug, baud, open: None }
     }
 
     /// Path of the port.
     pub fn path(&self) -> &str {
-        &self.path
+        &self.plug.port
     }
 
     /// Closes the port, so that another program (or a programmer of its own) can have it.
@@ -83,19 +85,34 @@ impl SerialLine {
     /// Opens the port unless it is open: exclusively (TIOCEXCL and an advisory lock).
     fn opened(&mut self) -> Result<&mut (TTYPort, Link), Fault> {
         if self.open.is_none() {
-            let port = serialport::new(&self.path, self.baud).timeout(READ).open_native();
+            self.check_plug()?;
+            let port = serialport::new(self.path(), self.baud).timeout(READ).open_native();
             let port = port.map_err(|error| self.why(&error))?;
+            self.check_plug()?; // the board may have gone while the port was opened
             let seed = uuid::Uuid::new_v4().as_bytes()[0];
             self.open = Some((port, Link { seq: Seq::starting_at(seed), ..Link::default() }));
         }
-        self.open.as_mut().ok_or_else(|| Fault::Lost(self.path.clone()))
+        self.open.as_mut().ok_or_else(|| Fault::Lost(self.plug.port.clone()))
+    }
+
+    /// False once the device behind the port has gone for sure.
+    pub fn is_current(&self) -> bool {
+        self.plug.is_current()
+    }
+
+    fn check_plug(&self) -> Result<(), Fault> {
+        if self.plug.is_current() {
+            Ok(())
+        } else {
+            Err(Fault::Lost(format!("{} is not its port any more", self.path())))
+        }
     }
 
     fn why(&self, error: &serialport::Error) -> Fault {
         use std::io::ErrorKind;
-        let shown = format!("{} ({error})", self.path);
+        let shown = format!("{} ({error})", self.path());
         match error.kind() {
-            serialport::ErrorKind::NoDevice if std::path::Path::new(&self.path).exists() => Fault::Busy(shown),
+            serialport::ErrorKind::NoDevice if std::path::Path::new(self.path()).exists() => Fault::Busy(shown),
             serialport::ErrorKind::Io(ErrorKind::PermissionDenied) => Fault::Denied(shown),
             serialport::ErrorKind::Io(ErrorKind::ResourceBusy | ErrorKind::WouldBlock) => Fault::Busy(shown),
             _ => Fault::Lost(shown),
@@ -139,6 +156,6 @@ impl SerialLine {
             }
         }
         self.close();
-        Err(Fault::Lost(format!("{} was closed by the other side", self.path)))
+        Err(Fault::Lost(format!("{} was closed by the other side", self.path())))
     }
 }

@@ -63,6 +63,21 @@ pub fn compiler(name: &str) -> Option<String> {
     runs.then(|| name.to_owned())
 }
 
+/// Whether a compiler has the libraries of its sanitizers; says so where it has not.
+pub fn sanitizes(compiler: &str) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("main.c"), "int main(void) { return 0; }").unwrap();
+    let built = Command::new(compiler)
+        .args(["-fsanitize=address,undefined", "-o", "run", "main.c"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    if !built.status.success() {
+        eprintln!("SKIPPED: {compiler} has no sanitizers on this machine, their part of the test did not run");
+    }
+    built.status.success()
+}
+
 /// Flags under which generated C must be silent.
 pub const STRICT: [&str; 6] = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Werror"];
 

@@ -25,6 +25,7 @@ pub const NEEDS: &[Need] = &[
     program("cc", "gcc", "the relay builds firmware for the native board; Rust itself links with it"),
     Need { program: None, package: "libc6-dev", why: "the C headers of the same builds" },
     program("clang", "clang", "the firmware under a second compiler and its sanitizers"),
+    Need { program: None, package: "libclang-rt-14-dev", why: "clang's sanitizers; Debian 12 has clang 14" },
     program("avr-gcc", "gcc-avr", "the size of the firmware on an ATmega328P"),
     Need { program: None, package: "avr-libc", why: "the C library of the same" },
     program("mosquitto", "mosquitto", "a second MQTT broker, to compare ours with"),
