@@ -59,21 +59,22 @@ pub fn table(headings: &[&str], rows: &[Vec<String>], empty: &str) -> Result<(),
     rows.iter().try_for_each(|row| print(&line(row)))
 }
 
-/// A size in bytes for people: `812 B`, `3.1 kB`, `1.2 MB`.
+/// A size in bytes for people: `812 B`, `3.1 kB`, `1.2 MB`; a kB is 1024 bytes, as on the pages and in data sheets.
 pub fn size(bytes: u64) -> String {
     // Display only: the loss of precision is wanted.
     #[allow(clippy::cast_precision_loss)]
     let value = bytes as f64;
     match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 => format!("{:.1} kB", value / 1e3),
-        _ => format!("{:.1} MB", value / 1e6),
+        0..1_024 => format!("{bytes} B"),
+        1_024..1_048_576 => format!("{:.1} kB", value / 1_024.0),
+        _ => format!("{:.1} MB", value / 1_048_576.0),
     }
 }
 
-/// A share as per cent with one decimal.
+/// A share as per cent with one decimal, rounded down: 100 % is said of all and nothing less.
 pub fn share(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0))
+    let percent = |share: f64| (share * 1000.0 + 1e-9).floor() / 10.0;
+    value.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", percent(share)))
 }
 
 /// How long ago, for people.
