@@ -1,0 +1,28 @@
+//! The C source of each operator's kernel, as it stands in `kernels/*.c`.
+
+use crate::qir::QOp;
+
+/// What every model begins with.
+pub(super) const BASE: &str = include_str!("../kernels/base.c");
+/// Fixed-point products; the part behind its second comment is only for kernels that rescale.
+pub(super) const MULTIPLY: &str = include_str!("../kernels/multiply.c");
+/// Bounds of an output.
+pub(super) const SATURATE: &str = include_str!("../kernels/saturate.c");
+
+/// The kernel of an operator.
+pub(super) fn kernel(op: &QOp) -> &'static str {
+    match op {
+        QOp::Conv2d { .. } => include_str!("../kernels/conv2d.c"),
+        QOp::DepthwiseConv2d { .. } => include_str!("../kernels/depthwise_conv2d.c"),
+        QOp::Dense { .. } => include_str!("../kernels/dense.c"),
+        QOp::MaxPool { .. } => include_str!("../kernels/max_pool.c"),
+        QOp::AveragePool { .. } => include_str!("../kernels/average_pool.c"),
+        QOp::Add { .. } => include_str!("../kernels/add.c"),
+        QOp::Softmax { .. } => include_str!("../kernels/softmax.c"),
+        QOp::Rescale { .. } => include_str!("../kernels/rescale.c"),
+        QOp::Lookup { .. } => include_str!("../kernels/lookup.c"),
+        QOp::Concat { .. } => include_str!("../kernels/concat.c"),
+        QOp::Pad { .. } => include_str!("../kernels/pad.c"),
+        QOp::Transpose { .. } => include_str!("../kernels/transpose.c"),
+    }
+}
