@@ -1,10 +1,12 @@
-//! Board types as data: one file each under `boards/`, embedded. A board that a known toolchain and programmer serve
-//! needs no code.
+//! Board types as data: one file each under `boards/`, embedded, and in the relay's own folder `boards/`. A board that a
+//! known toolchain and programmer serve needs no code.
 
-use serde::Deserialize;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
 
 /// One board type.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct BoardType {
     /// Its name in commands and states.
     pub board: String,
@@ -14,21 +16,52 @@ pub struct BoardType {
     pub toolchain: String,
     /// What that toolchain calls it: an FQBN, a CPU, a target.
     pub target: String,
+    /// Which of the firmware's ports it runs.
+    pub firmware: String,
+    /// Flags of the compiler for this board: its CPU, its clock, its pins.
+    #[serde(default)]
+    pub flags: Vec<String>,
     /// Flash for firmware in bytes.
     pub flash_bytes: u64,
     /// RAM in bytes.
     pub ram_bytes: u64,
+    /// RAM that has to be left for the stack, in bytes.
+    #[serde(default)]
+    pub stack_bytes: u64,
     /// Speed of its serial line in bit/s.
     pub baud: u32,
     /// How firmware is written to it.
     pub programmer: String,
-    /// How it is reset: `frame` (a RESET frame) today.
+    /// What the programmer has to know.
+    #[serde(default)]
+    pub upload: Upload,
+    /// How it is reset: `frame` (a RESET frame) or `dtr` (the port's DTR line, as opening the port does).
     pub reset: String,
     /// USB ids by which it is recognised, `vid:pid` in hexadecimal.
     pub usb: Vec<String>,
 }
 
-const FILES: &[&str] = &[include_str!("../boards/native.json")];
+/// What a programmer has to know of a board.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Upload {
+    /// What the programmer calls the chip.
+    #[serde(default)]
+    pub part: String,
+    /// The bootloader's protocol.
+    #[serde(default)]
+    pub protocol: String,
+    /// Speed of the line while it is flashed, in bit/s.
+    #[serde(default)]
+    pub baud: u32,
+}
+
+const FILES: &[&str] = &[
+    include_str!("../boards/native.json"),
+    include_str!("../boards/uno.json"),
+    include_str!("../boards/nano.json"),
+    include_str!("../boards/nano-old.json"),
+    include_str!("../boards/mega2560.json"),
+];
 
 /// All board types.
 #[derive(Debug, Clone)]
@@ -38,6 +71,29 @@ impl Boards {
     /// Reads the embedded files. A file that cannot be read is a fault of the build; a test sees to it.
     pub fn embedded() -> Self {
         Self(FILES.iter().filter_map(|text| serde_json::from_str(text).ok()).collect())
+    }
+
+    /// The embedded ones, and those in the files `*.json` of a folder, which may also replace embedded ones. A file
+    /// that cannot be read is left out, and the relay's log says why.
+    pub fn with_folder(dir: &Path) -> Self {
+        let mut boards = Self::embedded();
+        let Ok(entries) = std::fs::read_dir(dir) else { return boards };
+        let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
+            let read = std::fs::read(path).map_err(|error| error.to_string());
+            let board = read.and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string()));
+            match board {
+                Ok(board) => boards.put(board),
+                Err(error) => tracing::error!(path = %path.display(), %error, "a board file is left out"),
+            }
+        }
+        boards
+    }
+
+    fn put(&mut self, board: BoardType) {
+        self.0.retain(|other| other.board != board.board);
+        self.0.push(board);
     }
 
     /// The board type of that name.
@@ -59,11 +115,34 @@ impl Boards {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
-    fn every_embedded_file_can_be_read() {
+    fn every_embedded_file_can_be_read_and_names_a_port_of_the_firmware() {
+        for text in FILES {
+            let board: BoardType = serde_json::from_str(text).unwrap();
+            assert!(firmware::sources::port(&board.firmware).is_some(), "{}", board.board);
+        }
         assert_eq!(Boards::embedded().0.len(), FILES.len());
-        assert!(Boards::embedded().get("native").is_some());
+    }
+
+    #[test]
+    fn a_folder_adds_and_replaces_and_a_broken_file_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let uno: serde_json::Value = serde_json::from_str(FILES[1]).unwrap();
+        let mut own = uno.clone();
+        own["board"] = "bench".into();
+        own["usb"] = serde_json::json!(["1A86:7523"]);
+        let mut slower = uno;
+        slower["baud"] = 9600.into();
+        std::fs::write(dir.path().join("bench.json"), own.to_string()).unwrap();
+        std::fs::write(dir.path().join("uno.json"), slower.to_string()).unwrap();
+        std::fs::write(dir.path().join("zz.json"), "{").unwrap();
+        let boards = Boards::with_folder(dir.path());
+        assert_eq!(boards.by_usb(0x1a86, 0x7523).unwrap().board, "bench");
+        assert_eq!(boards.get("uno").unwrap().baud, 9600);
+        assert_eq!(boards.0.len(), FILES.len() + 1);
     }
 }

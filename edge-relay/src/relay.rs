@@ -9,7 +9,7 @@ use ed25519_dalek::VerifyingKey;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::boards::Boards;
+use crate::boards::{BoardType, Boards};
 use crate::build::Builder;
 use crate::config::RelayConfig;
 use crate::counters::{Counters, lock};
@@ -19,6 +19,7 @@ use crate::fetch::{Asker, Store};
 use crate::journal::Journal;
 use crate::mqtt::Link;
 use crate::outbox::Outbox;
+use crate::serial::programmer::{self, Programmer};
 use crate::work::Ticket;
 
 /// A running relay.
@@ -67,6 +68,11 @@ pub struct Relay {
 }
 
 impl Relay {
+    /// The programmer for a board.
+    pub fn programmer(&self, board: &BoardType) -> Option<Box<dyn Programmer>> {
+        programmer::of(board, self.builder.work())
+    }
+
     /// Has a worker started for a device.
     pub fn start_worker(&self, slot: Arc<Slot>) {
         // The receiver lives as long as the relay.

@@ -120,7 +120,7 @@ async fn assemble(
         counters,
         link: Link::new(client, connection),
         outbox,
-        boards: Boards::embedded(),
+        boards: Boards::with_folder(&folder.path("boards")),
         tickets: Tickets::default(),
         asker: Asker::default(),
         builder,

@@ -21,6 +21,8 @@ uint32_t board_micros(void);
 uint32_t board_millis(void);
 /* How often the board has started, 0 if it cannot count. */
 uint32_t board_boot_count(void);
+/* Bytes of RAM that the stack has never reached since the start, 0 if the board cannot tell. */
+uint32_t board_stack_left(void);
 /* Makes the board show itself to a person: LED, display, log line. */
 void board_identify(void);
 /* Restarts the board, into the bootloader if asked. May return if it cannot. */

@@ -105,6 +105,11 @@ uint32_t board_boot_count(void)
     return count == NULL ? 0 : (uint32_t)strtoul(count, NULL, 10);
 }
 
+uint32_t board_stack_left(void)
+{
+    return 0; /* the host gives more when it is needed */
+}
+
 void board_identify(void)
 {
     static const char line[] = "identify: here I am\n";

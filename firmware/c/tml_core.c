@@ -81,7 +81,7 @@ static void send_nak(uint8_t seq, uint8_t code)
 /* INFO is a list of tag, length, value: its texts are sent from where they are, and the
  * numbers and the texts' heads from `fixed`. */
 struct info {
-    uint8_t fixed[72];
+    uint8_t fixed[80];
     uint8_t used;
     uint8_t from; /* start of the part of `fixed` that is in no span yet */
     uint8_t spans;
@@ -139,6 +139,7 @@ static void send_info(uint8_t seq)
     info_number(&info, 12, 4, board_millis());
     info_number(&info, 13, 4, invocations);
     info_number(&info, 14, 4, tml_receive_errors());
+    info_number(&info, 15, 4, board_stack_left());
     info_text(&info, 2, artifact, sizeof artifact - 1, 1);
     info_text(&info, 3, tml_model_id, strlen(tml_model_id), 0);
     info_text(&info, 4, model_name, sizeof model_name - 1, 1);

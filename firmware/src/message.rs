@@ -162,6 +162,8 @@ pub struct Info {
     pub invocations: u32,
     /// Broken frames that the firmware has ignored.
     pub rx_errors: u32,
+    /// Bytes of RAM that the stack has never reached since the start; 0 if the board cannot tell.
+    pub stack_left: u32,
 }
 
 /// Why a board refused a request.
@@ -384,6 +386,7 @@ impl Info {
         put(12, &self.uptime_ms.to_le_bytes());
         put(13, &self.invocations.to_le_bytes());
         put(14, &self.rx_errors.to_le_bytes());
+        put(15, &self.stack_left.to_le_bytes());
         payload
     }
 
@@ -406,6 +409,7 @@ impl Info {
                 12 => info.uptime_ms = number("INFO uptime_ms")?,
                 13 => info.invocations = number("INFO invocations")?,
                 14 => info.rx_errors = number("INFO rx_errors")?,
+                15 => info.stack_left = number("INFO stack_left")?,
                 _ => {}
             }
             Ok(())

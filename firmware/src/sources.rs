@@ -1,27 +1,62 @@
 //! The C sources of the firmware as strings, and how to compile them.
 
-use sha2::{Digest, Sha256};
-
 /// Version of the firmware's core, reported in INFO.
 pub const CORE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Macro that must hold the artifact id as a C string, see [`artifact_flag`].
 pub const ARTIFACT_MACRO: &str = "TML_ARTIFACT";
 
-const NATIVE: &[(&str, &str)] = &[
+/// A file: flat name and content.
+pub type File = (&'static str, &'static str);
+
+/// The core, which is the same for all boards.
+const CORE: [File; 6] = [
     ("main.c", include_str!("../c/main.c")),
-    ("tml_core.c", include_str!("../c/tml_core.c")),
+    (MODEL_SIDE, include_str!("../c/tml_core.c")),
     ("tml_core.h", include_str!("../c/tml_core.h")),
     ("tml_frame.c", include_str!("../c/tml_frame.c")),
     ("tml_frame.h", include_str!("../c/tml_frame.h")),
     ("board.h", include_str!("../c/board.h")),
-    ("board_native.c", include_str!("../c/board_native.c")),
 ];
 
-/// Sources of the native board: flat names and contents. A build puts them into one folder
-/// with `model.c` and `model.h`, and compiles and links every `.c`.
-pub fn native() -> &'static [(&'static str, &'static str)] {
-    NATIVE
+/// The one source of the core that includes `model.h` and so changes with the model. The others are the same for all
+/// models of a board, and compiling them once is enough.
+pub const MODEL_SIDE: &str = "tml_core.c";
+
+/// What a kind of board adds to the core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Port {
+    /// Its name in board files.
+    pub name: &'static str,
+    files: &'static [File],
+    /// File name of its linker script, if it needs one.
+    pub linker_script: Option<&'static str>,
+}
+
+const PORTS: &[Port] = &[
+    Port {
+        name: "native",
+        files: &[("board_native.c", include_str!("../c/board_native.c"))],
+        linker_script: None,
+    },
+    Port { name: "avr", files: &[("board_avr.c", include_str!("../c/board_avr.c"))], linker_script: None },
+];
+
+/// The port of that name.
+pub fn port(name: &str) -> Option<&'static Port> {
+    PORTS.iter().find(|port| port.name == name)
+}
+
+impl Port {
+    /// All sources. A build puts them into one folder with `model.c` and `model.h`, and compiles and links every `.c`.
+    pub fn sources(&self) -> impl Iterator<Item = File> {
+        CORE.iter().chain(self.files).copied()
+    }
+}
+
+/// Sources of the native board, see [`Port::sources`].
+pub fn native() -> impl Iterator<Item = File> {
+    PORTS[0].sources()
 }
 
 /// Flags for the native build with gcc or clang, sources and `-o` left to the caller.
@@ -32,14 +67,4 @@ pub fn native_flags() -> &'static [&'static str] {
 /// The `-D` flag that tells the firmware which artifact it is built from.
 pub fn artifact_flag(artifact: &str) -> String {
     format!("-D{ARTIFACT_MACRO}=\"{artifact}\"")
-}
-
-/// SHA-256 over names, contents and flags: changes whenever a build would.
-pub fn native_digest() -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for part in NATIVE.iter().flat_map(|(name, text)| [*name, *text]).chain(native_flags().iter().copied()) {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    hash.finalize().into()
 }

@@ -25,6 +25,7 @@ mod chip;
 mod flash;
 mod identity;
 mod pace;
+pub mod simulator;
 mod splitter;
 mod tty;
 
@@ -78,6 +79,14 @@ pub enum BoardError {
         path: PathBuf,
         /// Why it failed.
         source: io::Error,
+    },
+    /// The machine lacks what simulates this board.
+    #[error("board '{board}' needs more of this machine: 'apt install {packages}', then start again")]
+    Missing {
+        /// The board type.
+        board: &'static str,
+        /// Debian's packages.
+        packages: String,
     },
     /// The pseudo terminal or a wait on it failed.
     #[error("{what}: {source}")]

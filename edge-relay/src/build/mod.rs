@@ -2,11 +2,13 @@
 //! nothing runs on.
 
 mod cache;
-mod native_cc;
-mod process;
+mod folder;
+mod gcc;
+mod objects;
+pub(crate) mod process;
 mod toolchain;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use contract::state::Toolchain as ToolchainReport;
 use serde_json::json;
 
 pub use cache::Image;
+pub(crate) use folder::Folder;
 pub use toolchain::{Job, Lines, Toolchain};
 
 use crate::boards::BoardType;
@@ -33,6 +36,7 @@ const TAIL: usize = 20;
 pub struct Builder {
     toolchains: Vec<Arc<dyn Toolchain>>,
     cache: cache::Cache,
+    work: PathBuf,
 }
 
 impl Builder {
@@ -44,8 +48,18 @@ impl Builder {
         let work = dir.join("work");
         process::sweep(&work);
         std::fs::create_dir_all(&work)?;
-        let native = native_cc::NativeCc::new(work, limit);
-        Ok(Self { toolchains: vec![Arc::new(native)], cache: cache::Cache::new(dir.join("cache"), bound)? })
+        let objects = objects::Objects::new(dir.join("objects"))?;
+        let families = [&gcc::NATIVE, &gcc::AVR];
+        let toolchains = families.map(|family| {
+            let toolchain: Arc<dyn Toolchain> = Arc::new(gcc::Gcc::new(family, &work, objects.clone(), limit));
+            toolchain
+        });
+        Ok(Self { toolchains: toolchains.into(), cache: cache::Cache::new(dir.join("cache"), bound)?, work })
+    }
+
+    /// Where builds and flashes work. What an earlier process left there was ended and removed at the start.
+    pub fn work(&self) -> &Path {
+        &self.work
     }
 
     /// Looks which toolchains can be used.
@@ -87,7 +101,7 @@ impl Builder {
             return Err(Failure::new(Code::DOES_NOT_FIT, message).into());
         }
         let report = toolchain.probe().await;
-        let key = cache::key(&artifact.manifest.artifact, board, &report.version, toolchain.core_digest());
+        let key = cache::key(&artifact.manifest.artifact, board, &report.version, toolchain.core_digest(board));
         if let Some(image) = self.cache.get(&key) {
             return Ok(image);
         }

@@ -31,7 +31,7 @@ pub enum End {
 }
 
 /// A process group that is killed when this is dropped.
-struct Group(Option<Pid>);
+pub struct Group(pub Option<Pid>);
 
 impl Drop for Group {
     fn drop(&mut self) {
@@ -46,15 +46,14 @@ impl Drop for Group {
 ///
 /// # Errors
 /// It could not be started.
-pub async fn run(mut command: Command, dir: &Path, limit: Duration, log: &Log) -> std::io::Result<End> {
+pub async fn run(command: &mut Command, dir: &Path, limit: Duration, log: &Log) -> std::io::Result<End> {
     command.current_dir(dir).process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.kill_on_drop(true).spawn()?;
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let mut group = Group(pid);
     if let Some(pid) = pid {
         confine(pid, limit);
-        let note = format!("{} {}", pid.as_raw_nonzero(), start_time(pid).unwrap_or_default());
-        std::fs::write(dir.join(GROUP), note)?;
+        note(pid, dir)?;
     }
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let everything = async {
@@ -70,6 +69,15 @@ pub async fn run(mut command: Command, dir: &Path, limit: Duration, log: &Log) -
         Err(_) => End::TimedOut,
     };
     Ok(end)
+}
+
+/// Notes a process group in its folder, for [`sweep`].
+///
+/// # Errors
+/// The disk's.
+pub fn note(group: Pid, dir: &Path) -> std::io::Result<()> {
+    let note = format!("{} {}", group.as_raw_nonzero(), start_time(group).unwrap_or_default());
+    std::fs::write(dir.join(GROUP), note)
 }
 
 /// Limits a process from outside, because code between fork and exec would need `unsafe`. Children that it has

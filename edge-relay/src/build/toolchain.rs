@@ -25,7 +25,7 @@ pub trait Toolchain: Send + Sync + fmt::Debug {
     fn name(&self) -> &'static str;
 
     /// Changes whenever the firmware around the model, or how it is compiled, changes.
-    fn core_digest(&self) -> [u8; 32];
+    fn core_digest(&self, board: &BoardType) -> [u8; 32];
 
     /// Whether it can be used, and its version.
     fn probe(&self) -> Working<'_, ToolchainReport>;

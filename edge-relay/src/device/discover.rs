@@ -248,5 +248,6 @@ fn row(relay: &Relay, found: &Found) -> Option<DeviceRow> {
         observe: None,
         firmware: None,
         previous: None,
+        unsettled: false,
     })
 }

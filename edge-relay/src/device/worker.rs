@@ -17,8 +17,8 @@ use crate::error::{JournalError, RelayError};
 use crate::journal::{DeviceRow, Installed};
 use crate::relay::Relay;
 use crate::serial::talk::{self, Condition};
-use crate::serial::{Fault, SerialLine, programmer};
-use crate::work::{Halt, run};
+use crate::serial::{Fault, SerialLine};
+use crate::work::{Halt, mend, run};
 
 /// First and longest pause before a board that does not answer is tried again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -119,6 +119,11 @@ impl Worker {
         if self.relay.boards.get(&facts.row.board).is_none() {
             return Ok(Ok(()));
         }
+        if facts.row.unsettled
+            && let Err(fault) = mend::run(self).await?
+        {
+            return Ok(Err(fault));
+        }
         let observing = facts.row.observe.filter(|observe| observe.enabled).is_some();
         if self.asked && !(observing && facts.row.firmware.is_some()) {
             if let Some(line) = &mut self.line {
@@ -140,18 +145,21 @@ impl Worker {
 
     /// Asks the board what runs on it and notes it. `None`: there is nothing to talk to.
     async fn ask(&mut self) -> Result<Result<Option<Info>, Fault>, JournalError> {
-        if self.failures > 0 {
-            // It did not answer last time: start it anew.
-            let board = self.slot.facts().row.board;
-            let programmer = self.relay.boards.get(&board).and_then(|board| programmer::by_name(&board.programmer));
-            if let Some(programmer) = programmer {
-                let reset = self.idle_at_board(move |line, ear| programmer.reset(line, &mut |e| ear.hear(e))).await;
-                if let Err(fault @ (Fault::Lost(_) | Fault::Busy(_) | Fault::Denied(_) | Fault::Stopped)) = reset {
-                    return Ok(Err(fault));
+        let facts = self.slot.facts();
+        let programmer = self.relay.boards.get(&facts.row.board).and_then(|board| self.relay.programmer(board));
+        let Some(programmer) = programmer else { return Ok(Ok(None)) };
+        // It did not answer last time: start it anew.
+        let again = self.failures > 0;
+        let asked = self.idle_at_board(move |line, ear| {
+            if again && let Err(fault) = programmer.reset(line, ear) {
+                match fault {
+                    Fault::Lost(_) | Fault::Busy(_) | Fault::Denied(_) | Fault::Stopped => return Err(fault),
+                    _ => {}
                 }
             }
-        }
-        match self.idle_at_board(|line, ear| talk::condition(line, &mut |event| ear.hear(event))).await {
+            talk::condition(line, programmer.as_ref(), ear)
+        });
+        match asked.await {
             Ok(Condition::Running(info)) => {
                 self.asked = true;
                 self.note_firmware(&info).await?;
@@ -161,6 +169,14 @@ impl Worker {
                 self.asked = true;
                 self.note_empty().await?;
                 Ok(Ok(None))
+            }
+            Ok(Condition::Foreign) if facts.row.firmware.is_none() => {
+                self.asked = true;
+                self.note_empty().await?;
+                Ok(Ok(None))
+            }
+            Ok(Condition::Foreign) => {
+                Ok(Err(Fault::Session(firmware::session::SessionError::NoAnswer { what: "HELLO", tries: 6 })))
             }
             Ok(Condition::Silent(text)) => {
                 tracing::debug!(device = %self.slot.name, "{text}");
@@ -204,6 +220,7 @@ impl Worker {
                 facts.row.previous = facts.row.firmware.take();
             }
             facts.row.firmware = firmware;
+            facts.row.unsettled = false;
             facts.status = DeviceStatus::Running;
             facts.problem = None;
         })

@@ -36,6 +36,9 @@ pub struct DeviceRow {
     pub firmware: Option<Installed>,
     /// What was installed before.
     pub previous: Option<Installed>,
+    /// Its flash is being written by a programmer that leaves half of a firmware when it is cut. Set before, and taken
+    /// back once a firmware has answered.
+    pub unsettled: bool,
 }
 
 impl Journal {
@@ -44,7 +47,8 @@ impl Journal {
     /// # Errors
     /// [`crate::error::JournalError`].
     pub async fn devices(&self) -> Result<Vec<DeviceRow>> {
-        let sql = "SELECT name, serial_number, board, product, port, observe, firmware, previous FROM devices";
+        let sql = "SELECT name, serial_number, board, product, port, observe, firmware, previous, unsettled \
+                   FROM devices";
         let rows = query(sql).fetch_all(&self.pool).await?;
         let mut devices = Vec::new();
         for row in rows {
@@ -60,6 +64,7 @@ impl Journal {
                 observe: json(5)?.map(|text| from_json("observe", &text)).transpose()?,
                 firmware: json(6)?.map(|text| from_json("firmware", &text)).transpose()?,
                 previous: json(7)?.map(|text| from_json("firmware", &text)).transpose()?,
+                unsettled: row.try_get(8)?,
             });
         }
         Ok(devices)
@@ -71,11 +76,11 @@ impl Journal {
     /// [`crate::error::JournalError`].
     pub async fn keep_device(&self, device: &DeviceRow) -> Result<()> {
         query(
-            "INSERT INTO devices (name, serial_number, board, product, port, observe, firmware, previous) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET \
+            "INSERT INTO devices (name, serial_number, board, product, port, observe, firmware, previous, unsettled) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET \
              serial_number = excluded.serial_number, board = excluded.board, product = excluded.product, \
              port = excluded.port, observe = excluded.observe, firmware = excluded.firmware, \
-             previous = excluded.previous",
+             previous = excluded.previous, unsettled = excluded.unsettled",
         )
         .bind(device.name.as_str())
         .bind(&device.serial_number)
@@ -85,6 +90,7 @@ impl Journal {
         .bind(device.observe.as_ref().map(to_json))
         .bind(device.firmware.as_ref().map(to_json))
         .bind(device.previous.as_ref().map(to_json))
+        .bind(device.unsettled)
         .execute(&self.pool)
         .await?;
         Ok(())

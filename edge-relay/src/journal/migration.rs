@@ -8,7 +8,7 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(First)]
+        vec![Box::new(First), Box::new(Unsettled)]
     }
 }
 
@@ -45,5 +45,22 @@ CREATE TABLE devices (
 impl MigrationTrait for First {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         manager.get_connection().execute_unprepared(FIRST).await.map(|_| ())
+    }
+}
+
+/// Boards whose flash is being written by a programmer that is not atomic.
+struct Unsettled;
+
+impl MigrationName for Unsettled {
+    fn name(&self) -> &str {
+        "m0002_unsettled"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Unsettled {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let sql = "ALTER TABLE devices ADD COLUMN unsettled INTEGER NOT NULL DEFAULT 0";
+        manager.get_connection().execute_unprepared(sql).await.map(|_| ())
     }
 }

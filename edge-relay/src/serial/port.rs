@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use contract::Code;
 use firmware::session::{DriveError, Event, Link, Seq, Session, SessionError, drive};
-use serialport::TTYPort;
+use serialport::{SerialPort as _, TTYPort};
 
 use crate::device::Plug;
 
 /// How long a read waits: also how soon a stop is noticed.
 const READ: Duration = Duration::from_millis(20);
+
+/// How long DTR is let go for a reset.
+const PULSE: Duration = Duration::from_millis(100);
 
 /// Why a conversation with a board failed.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +32,12 @@ pub enum Fault {
     /// The board did not answer, or refused.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// The program that flashes this board failed.
+    #[error("{0}")]
+    Tool(String),
+    /// The program that flashes this board is not installed.
+    #[error("{0}")]
+    ToolMissing(String),
     /// Asked to stop.
     #[error("stopped on request")]
     Stopped,
@@ -43,7 +52,8 @@ impl Fault {
             Fault::Lost(_) => Code::DEVICE_LOST,
             Fault::Stopped => Code::CANCELLED,
             Fault::Session(SessionError::TooBig { .. }) => Code::DOES_NOT_FIT,
-            Fault::Session(_) => otherwise,
+            Fault::ToolMissing(_) => Code::TOOLCHAIN_MISSING,
+            Fault::Session(_) | Fault::Tool(_) => otherwise,
         }
     }
 }
@@ -93,6 +103,33 @@ impl SerialLine {
             self.open = Some((port, Link { seq: Seq::starting_at(seed), ..Link::default() }));
         }
         self.open.as_mut().ok_or_else(|| Fault::Lost(self.plug.port.clone()))
+    }
+
+    /// Closes the port, and looks that nobody else has it.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub fn check_free(&mut self) -> Result<(), Fault> {
+        self.close();
+        self.opened()?;
+        self.close();
+        Ok(())
+    }
+
+    /// Resets a board whose reset hangs on DTR: by closing and opening the port, and by the line itself where there is
+    /// one (a pseudo terminal has none).
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub fn pulse(&mut self) -> Result<(), Fault> {
+        self.close();
+        std::thread::sleep(PULSE); // whoever watches the port has to see that it was closed
+        let (port, _) = self.opened()?;
+        if port.write_data_terminal_ready(false).is_ok() {
+            std::thread::sleep(PULSE);
+            let _ = port.write_data_terminal_ready(true);
+        }
+        Ok(())
     }
 
     /// False once the device behind the port has gone for sure.

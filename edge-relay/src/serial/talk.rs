@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use firmware::bootloader::Request;
-use firmware::message::{BoardMessage, HostMessage, Info, NakCode};
-use firmware::session::{Ask, Event, Inference, Outcome, SessionError, hello};
+use firmware::message::{BoardMessage, Info, NakCode};
+use firmware::session::{Event, Inference, Outcome, SessionError, hello};
 
 use super::port::{Fault, SerialLine};
+use super::programmer::Programmer;
+use crate::device::line::Ear;
 
 /// What a board says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,29 +18,19 @@ pub enum Condition {
     Empty,
     /// There is firmware, and it does not answer; the text says what the board knows of it.
     Silent(String),
+    /// Nothing of ours answers, and the board has no way to say what it has.
+    Foreign,
 }
 
 /// Asks what runs on the board.
 ///
 /// # Errors
 /// [`Fault`], also if neither firmware nor bootloader answers.
-pub fn condition(line: &mut SerialLine, on_event: &mut dyn FnMut(Event) -> bool) -> Result<Condition, Fault> {
-    match line.run(&mut hello(), on_event) {
-        Ok(BoardMessage::Info(info)) => return Ok(Condition::Running(Box::new(info))),
-        Ok(_) | Err(Fault::Session(_)) => {}
-        Err(fault) => return Err(fault),
-    }
-    // A board may have been in its bootloader and is on its way to the firmware.
-    let ask = HostMessage::Bootloader(Request::Hello);
-    match line.run(&mut Ask::new(ask, Duration::from_millis(500), 4), on_event)? {
-        BoardMessage::Bootloader(info) if info.flash_size == 0 => Ok(Condition::Empty),
-        BoardMessage::Bootloader(info) => Ok(Condition::Silent(format!(
-            "its firmware does not answer (it ended {} times by itself{}{})",
-            info.crash_count,
-            if info.last_exit.is_empty() { "" } else { ", last with " },
-            info.last_exit
-        ))),
-        _ => Err(Fault::Session(SessionError::NoAnswer { what: "BL_HELLO", tries: 4 })),
+pub fn condition(line: &mut SerialLine, programmer: &dyn Programmer, ear: &mut Ear) -> Result<Condition, Fault> {
+    match line.run(&mut hello(), &mut |event| ear.hear(event)) {
+        Ok(BoardMessage::Info(info)) => Ok(Condition::Running(Box::new(info))),
+        Ok(_) | Err(Fault::Session(_)) => programmer.unanswered(line, ear),
+        Err(fault) => Err(fault),
     }
 }
 

@@ -15,14 +15,13 @@ use serde_json::json;
 
 use super::run::Done;
 use super::{Failure, Halt, Ticket, verbs};
-use crate::boards::BoardType;
 use crate::build::Image;
 use crate::device::line::at_board;
 use crate::device::worker::Worker;
 use crate::fetch::{self, Artifact};
 use crate::journal::Installed;
 use crate::serial::talk::{self, Condition, Verdict};
-use crate::serial::{Fault, programmer};
+use crate::serial::Fault;
 
 /// Where in a command's progress flashing and verifying lie.
 const FLASH: (f32, f32) = (0.5, 0.85);
@@ -53,8 +52,15 @@ pub async fn run(
     let before = before(worker, &id);
     ticket.advance(&relay, State::Flashing, FLASH.0, &format!("writing {} bytes", image.bytes.len())).await?;
     let since = Instant::now();
-    let report = flash(worker, ticket, &board, &image, FLASH).await?;
-    let report = report.map_err(|fault| Failure::new(fault.code(Code::FLASH_FAILED), fault.to_string()))?;
+    let report = match flash(worker, ticket, &image, FLASH).await? {
+        Ok(report) => report,
+        Err(fault) if worker.row().unsettled && matches!(fault, Fault::Tool(_)) => {
+            // Nobody knows what is in the flash now.
+            let problem = (Code::FLASH_FAILED, fault.to_string());
+            return Err(roll_back(worker, ticket, before, problem).await?.into());
+        }
+        Err(fault) => return Err(Failure::new(fault.code(Code::FLASH_FAILED), fault.to_string()).into()),
+    };
     let flash_ms = since.elapsed().as_millis();
 
     ticket.advance(&relay, State::Verifying, VERIFY.0, "comparing the board's answers with the golden vectors").await?;
@@ -77,7 +83,7 @@ pub async fn run(
         }
         Err(fault) => fault.to_string(),
     };
-    Err(roll_back(worker, ticket, &board, before, &problem).await?.into())
+    Err(roll_back(worker, ticket, before, (Code::SELF_TEST_FAILED, problem)).await?.into())
 }
 
 /// What the board ran before, if it can be flashed again.
@@ -90,19 +96,17 @@ fn before(worker: &Worker, new: &ArtifactId) -> Option<Installed> {
 async fn flash(
     worker: &mut Worker,
     ticket: &Ticket,
-    board: &BoardType,
     image: &Image,
     (from, to): (f32, f32),
 ) -> Result<Result<FlashReport, Fault>, Halt> {
-    let Some(programmer) = programmer::by_name(&board.programmer) else {
-        let message =
-            format!("this relay has no programmer '{}', which board '{}' needs", board.programmer, board.board);
-        return Err(Failure::new(Code::NOT_SUPPORTED, message).into());
-    };
+    let programmer = verbs::programmer(worker)?;
+    if !programmer.is_atomic() {
+        worker.note(|facts| facts.row.unsettled = true).await?;
+    }
     let (relay, device, bytes) = (worker.relay.clone(), worker.slot.name.clone(), image.bytes.clone());
     at_board(&relay, ticket, &device, &mut worker.line, (Phase::Flash, from, to), move |line, ear| {
         ear.note(&format!("flashing {} bytes at {}", bytes.len(), line.path()));
-        let result = programmer.flash(line, bytes, &mut |event| ear.hear(event));
+        let result = programmer.flash(line, bytes, ear);
         match &result {
             Ok(report) if report.written == 0 => ear.note("the board has this firmware already"),
             Ok(report) => ear.note(&format!("flashed {} bytes", report.written)),
@@ -123,14 +127,16 @@ pub async fn verify(
     artifact: &Artifact,
     (from, to): (f32, f32),
 ) -> Result<Result<Verdict, Fault>, Halt> {
+    let programmer = verbs::programmer(worker)?;
     let golden = artifact.golden().map_err(|e| Failure::storage("cannot read the golden vectors", &e))?;
     let (relay, device) = (worker.relay.clone(), worker.slot.name.clone());
     let (id, limit) = (artifact.manifest.artifact.clone(), relay.config.timeouts.inference);
     let tested = at_board(&relay, ticket, &device, &mut worker.line, (Phase::Verify, from, to), move |line, ear| {
-        let info = match talk::condition(line, &mut |event| ear.hear(event))? {
+        let info = match talk::condition(line, programmer.as_ref(), ear)? {
             Condition::Running(info) if info.artifact == id.as_str() => info,
             Condition::Running(info) => return Ok(Err(format!("the board reports firmware of '{}'", info.artifact))),
             Condition::Empty => return Ok(Err("the board has no firmware".to_owned())),
+            Condition::Foreign => return Ok(Err("no firmware of ours answers on the board".to_owned())),
             Condition::Silent(text) => return Ok(Err(text)),
         };
         let verdict = talk::verify(line, &info, &golden, limit, &mut |event| ear.hear(event))?;
@@ -160,6 +166,7 @@ async fn keep(worker: &mut Worker, artifact: &Artifact, image: &Image, observe: 
                 facts.row.previous = Some(old);
             }
             facts.row.firmware = Some(installed);
+            facts.row.unsettled = false;
             facts.row.observe = observe;
             facts.status = DeviceStatus::Running;
             facts.problem = None;
@@ -172,19 +179,18 @@ async fn keep(worker: &mut Worker, artifact: &Artifact, image: &Image, observe: 
 async fn roll_back(
     worker: &mut Worker,
     ticket: &Ticket,
-    board: &BoardType,
     before: Option<Installed>,
-    problem: &str,
+    (code, problem): (Code, String),
 ) -> Result<Failure, Halt> {
     let relay = worker.relay.clone();
-    let failed = |more: &str| Failure::new(Code::SELF_TEST_FAILED, format!("{problem}; {more}"));
+    let failed = |more: &str| Failure::new(code.clone(), format!("{problem}; {more}"));
     let image = before.as_ref().and_then(|installed| relay.builder.cached(installed.image.as_deref()?));
     let (Some(before), Some(image)) = (before, image) else {
         return Ok(failed("there is no earlier firmware that could go back"));
     };
     let old = before.firmware.artifact.clone();
     ticket.advance(&relay, State::Flashing, FLASH.0, &format!("{problem}; putting {old} back")).await?;
-    if let Err(fault) = flash(worker, ticket, board, &image, FLASH).await? {
+    if let Err(fault) = flash(worker, ticket, &image, FLASH).await? {
         return Ok(failed(&format!("putting the previous firmware back failed too: {fault}")));
     }
     let tested = match relay.store.load(&relay.trusted, &old) {
@@ -199,6 +205,7 @@ async fn roll_back(
             let firmware = Firmware { verified: tested, ..before.firmware.clone() };
             facts.row.firmware = Some(Installed { firmware, ..before });
             facts.row.previous = None;
+            facts.row.unsettled = !tested && facts.row.unsettled;
             facts.status = DeviceStatus::Running;
             facts.problem = None;
         })

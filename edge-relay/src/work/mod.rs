@@ -4,6 +4,7 @@ pub mod admit;
 pub mod cancel;
 pub mod failure;
 pub mod install;
+pub mod mend;
 pub mod resume;
 pub mod run;
 pub mod ticket;

@@ -20,7 +20,7 @@ use crate::device::worker::Worker;
 use crate::fetch;
 use crate::relay::Relay;
 use crate::serial::talk::{self, Condition, Verdict};
-use crate::serial::{Fault, Programmer, programmer};
+use crate::serial::{Fault, Programmer};
 
 /// The device's board type.
 pub(super) fn board(worker: &Worker) -> Result<BoardType, Failure> {
@@ -68,9 +68,13 @@ pub(super) fn differs(verdict: &Verdict) -> String {
     }
 }
 
-fn programmer_of(board: &BoardType) -> Result<&'static dyn Programmer, Failure> {
-    programmer::by_name(&board.programmer).ok_or_else(|| {
-        Failure::new(Code::NOT_SUPPORTED, format!("this relay has no programmer '{}'", board.programmer))
+/// The programmer of the device's board.
+pub(super) fn programmer(worker: &Worker) -> Result<Box<dyn Programmer>, Failure> {
+    let board = board(worker)?;
+    worker.relay.programmer(&board).ok_or_else(|| {
+        let (name, programmer) = (board.board, board.programmer);
+        let message = format!("this relay has no programmer '{programmer}', which board '{name}' needs");
+        Failure::new(Code::NOT_SUPPORTED, message)
     })
 }
 
@@ -95,13 +99,16 @@ pub(super) async fn build(relay: &Arc<Relay>, ticket: &Ticket, board: &str, what
 
 /// `erase`.
 pub(super) async fn erase(worker: &mut Worker, ticket: &Arc<Ticket>) -> Result<Done, Halt> {
-    let programmer = programmer_of(&board(worker)?)?;
+    let programmer = programmer(worker)?;
     connected(worker, ticket).await?;
     let (relay, device) = (worker.relay.clone(), worker.slot.name.clone());
     ticket.advance(&relay, State::Flashing, 0.1, "erasing").await?;
     let work = (Phase::Flash, 0.1, 0.9);
+    if !programmer.is_atomic() {
+        worker.note(|facts| facts.row.unsettled = true).await?;
+    }
     at_board(&relay, ticket, &device, &mut worker.line, work, move |line, ear| {
-        programmer.erase(line, &mut |event| ear.hear(event))
+        programmer.erase(line, ear)
     })
     .await?
     .map_err(|fault| failure(&fault, Code::FLASH_FAILED))?;
@@ -109,6 +116,7 @@ pub(super) async fn erase(worker: &mut Worker, ticket: &Arc<Ticket>) -> Result<D
         .note(|facts| {
             facts.row.previous = facts.row.firmware.take().filter(|old| old.image.is_some());
             facts.row.observe = None;
+            facts.row.unsettled = false;
             facts.status = DeviceStatus::Empty;
             facts.problem = None;
         })
@@ -118,14 +126,14 @@ pub(super) async fn erase(worker: &mut Worker, ticket: &Arc<Ticket>) -> Result<D
 
 /// `restart`.
 pub(super) async fn restart(worker: &mut Worker, ticket: &Arc<Ticket>) -> Result<Done, Halt> {
-    let programmer = programmer_of(&board(worker)?)?;
+    let programmer = programmer(worker)?;
     connected(worker, ticket).await?;
     let (relay, device) = (worker.relay.clone(), worker.slot.name.clone());
     ticket.advance(&relay, State::Verifying, 0.1, "restarting").await?;
     let work = (Phase::Verify, 0.1, 0.9);
     let condition = at_board(&relay, ticket, &device, &mut worker.line, work, move |line, ear| {
-        programmer.reset(line, &mut |event| ear.hear(event))?;
-        talk::condition(line, &mut |event| ear.hear(event))
+        programmer.reset(line, ear)?;
+        talk::condition(line, programmer.as_ref(), ear)
     })
     .await?
     .map_err(|fault| failure(&fault, Code::DEVICE_LOST))?;
@@ -135,7 +143,7 @@ pub(super) async fn restart(worker: &mut Worker, ticket: &Arc<Ticket>) -> Result
                 json!({ "artifact": info.artifact, "boot_count": info.boot_count, "uptime_ms": info.uptime_ms });
             Ok((format!("restarted, start number {}", info.boot_count), Some(detail)))
         }
-        Condition::Empty => Err(no_firmware().into()),
+        Condition::Empty | Condition::Foreign => Err(no_firmware().into()),
         Condition::Silent(text) => Err(Failure::new(Code::SELF_TEST_FAILED, format!("restarted, but {text}")).into()),
     }
 }

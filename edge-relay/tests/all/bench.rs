@@ -155,6 +155,14 @@ impl Bench {
         self.boards.push(Process::start(&mut command));
     }
 
+    /// An Arduino Uno in simavr with its bootloader.
+    pub fn add_uno(&mut self, number: usize) {
+        let name = format!("board-{number}");
+        let dir = self.path("boards").join(&name);
+        let mut command = virtual_board::simulator::uno(&name, &dir, Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap();
+        self.boards.push(Process::start(&mut command));
+    }
+
     pub fn start_relay(&mut self) {
         let mut command = Command::new(example("relay"));
         command.arg(RELAY).arg(self.path("relay")).arg(self.port.to_string()).arg(self.path("boards"));

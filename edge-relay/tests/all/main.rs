@@ -11,3 +11,4 @@ mod host;
 mod main_job;
 mod model;
 mod outage;
+mod uno;

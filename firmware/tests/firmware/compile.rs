@@ -39,7 +39,7 @@ fn the_published_flags_make_a_small_image() {
 
 #[test]
 fn core_version_is_the_crates() {
-    let core = firmware::sources::native().iter().find(|(name, _)| *name == "tml_core.h").unwrap().1;
+    let core = firmware::sources::native().find(|(name, _)| *name == "tml_core.h").unwrap().1;
     assert!(core.contains(&format!("#define TML_CORE_VERSION \"{}\"", firmware::sources::CORE_VERSION)));
     assert!(core.contains(&format!("#define TML_PROTOCOL_VERSION {}", firmware::PROTOCOL_VERSION)));
 }

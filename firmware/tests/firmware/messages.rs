@@ -58,6 +58,7 @@ fn board_message() -> impl Strategy<Value = BoardMessage> {
         uptime_ms: n[4],
         invocations: n[5],
         rx_errors: n[0],
+        stack_left: n[1],
     });
     let boot = (any::<Option<[u8; 32]>>(), text(60), any::<[u32; 4]>(), 0..3u8).prop_map(
         |(flash_sha256, last_exit, n, mode)| bootloader::Info {

@@ -33,7 +33,7 @@ pub const SANITIZED: Build<'static> = Build {
 pub fn compile(build: &Build) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let stub = [("model.c", include_str!("../stub/model.c")), ("model.h", include_str!("../stub/model.h"))];
-    let sources = firmware::sources::native();
+    let sources: Vec<_> = firmware::sources::native().collect();
     for (name, text) in sources.iter().chain(&stub) {
         std::fs::write(dir.path().join(name), text).unwrap();
     }

@@ -1,0 +1,331 @@
+//! Compilers of the GCC family on this machine: the host's own for the native board, and cross compilers. They differ
+//! in names and flags only, and the board's file has the rest.
+//!
+//! What of the firmware does not depend on the model is compiled once for each board and kept ([`Objects`]).
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use contract::Code;
+use contract::artifact::file;
+use contract::state::Toolchain as ToolchainReport;
+use firmware::sources::{self, Port};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tokio::process::Command;
+
+use super::folder::Folder;
+use super::objects::Objects;
+use super::process::{self, End};
+use super::toolchain::{Built, Job, Lines, Log, Toolchain, Working};
+use crate::boards::BoardType;
+use crate::counters::lock;
+use crate::work::Failure;
+
+/// What makes one compiler different from another.
+#[derive(Debug)]
+pub struct Family {
+    /// Its name in board files.
+    pub name: &'static str,
+    /// Programs to look for, the best first.
+    pub compilers: &'static [&'static str],
+    /// Variable of the environment that names another.
+    pub variable: Option<&'static str>,
+    /// Binutils' `size` for it.
+    pub size: &'static str,
+    /// Binutils' `objcopy` for it, if the image is not the executable itself.
+    pub objcopy: Option<&'static str>,
+    /// Flags for compiling.
+    pub flags: &'static [&'static str],
+    /// Flags for linking.
+    pub link: &'static [&'static str],
+    /// What to install where it is missing.
+    pub help: &'static str,
+}
+
+/// The host's own compiler, for the native board.
+pub const NATIVE: Family = Family {
+    name: "cc",
+    compilers: &["cc", "gcc", "clang"],
+    variable: Some("CC"),
+    size: "size",
+    objcopy: None,
+    flags: &[],
+    link: &["-s"],
+    help: "no C compiler was found: install one (Debian: 'apt install gcc libc6-dev'; Fedora: 'dnf install gcc'; \
+           macOS: 'xcode-select --install'), or name yours in the variable CC",
+};
+
+/// GCC for AVR with avr-libc: Arduino Uno, Nano, Mega. The firmware is plain C, so Arduino's C++ core would only add
+/// its timer interrupt and its buffers to what has to fit into 2 kB.
+pub const AVR: Family = Family {
+    name: "avr-gcc",
+    compilers: &["avr-gcc"],
+    variable: None,
+    size: "avr-size",
+    objcopy: Some("avr-objcopy"),
+    flags: &["-Os", "-mcall-prologues"],
+    link: &[],
+    help: "avr-gcc was not found: install it with its C library (Debian: 'apt install gcc-avr avr-libc'; Fedora: \
+           'dnf install avr-gcc avr-libc')",
+};
+
+/// Flags for all of them.
+const COMMON: &[&str] = &["-std=c99", "-Wall", "-Wextra", "-ffunction-sections", "-fdata-sections"];
+
+/// A compiler of a family, from the PATH.
+#[derive(Debug)]
+pub struct Gcc {
+    family: &'static Family,
+    work: PathBuf,
+    objects: Objects,
+    limit: Duration,
+    /// The version that a compiler at this path had, looked up again when the file changes.
+    known: Mutex<Option<(PathBuf, std::time::SystemTime, String)>>,
+}
+
+fn path() -> OsString {
+    std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/local/bin:/usr/bin:/bin"))
+}
+
+/// A command without the relay's environment: what is built depends on what is named here.
+fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("PATH", path()).env("LC_ALL", "C").env("HOME", "/nonexistent");
+    command
+}
+
+impl Gcc {
+    /// Builds in folders under `work`, each build for at most `limit`.
+    pub fn new(family: &'static Family, work: &Path, objects: Objects, limit: Duration) -> Self {
+        Self { family, work: work.to_owned(), objects, limit, known: Mutex::default() }
+    }
+
+    fn compiler(&self) -> Option<PathBuf> {
+        let named = self.family.variable.and_then(|name| std::env::var(name).ok()).filter(|cc| !cc.trim().is_empty());
+        match named {
+            Some(cc) => process::find(cc.trim(), &path()),
+            None => self.family.compilers.iter().find_map(|name| process::find(name, &path())),
+        }
+    }
+
+    async fn version(&self) -> Result<String, String> {
+        let compiler = self.compiler().ok_or_else(|| self.family.help.to_owned())?;
+        let modified = std::fs::metadata(&compiler).and_then(|meta| meta.modified()).map_err(|e| e.to_string())?;
+        if let Some((path, at, version)) = &*lock(&self.known)
+            && *path == compiler
+            && *at == modified
+        {
+            return Ok(version.clone());
+        }
+        let mut command = command(&compiler);
+        command.arg("--version").kill_on_drop(true);
+        let output = tokio::time::timeout(Duration::from_secs(10), command.output()).await;
+        let output = match output {
+            Ok(Ok(output)) if output.status.success() => output.stdout,
+            Ok(Ok(output)) => {
+                return Err(format!("{} does not work: {}", compiler.display(), process::describe(output.status)));
+            }
+            Ok(Err(error)) => return Err(format!("{} does not work: {error}", compiler.display())),
+            Err(_) => return Err(format!("{} does not answer", compiler.display())),
+        };
+        let first = String::from_utf8_lossy(&output).lines().next().unwrap_or("unknown version").to_owned();
+        *lock(&self.known) = Some((compiler, modified, first.clone()));
+        Ok(first)
+    }
+
+    /// All flags for compiling for a board.
+    fn flags(&self, board: &BoardType) -> Vec<String> {
+        let fixed = COMMON.iter().chain(self.family.flags).map(|flag| (*flag).to_owned());
+        let own = [format!("-DTML_BOARD=\"{}\"", board.board), format!("-DTML_BAUD={}", board.baud)];
+        fixed.chain(board.flags.iter().cloned()).chain(own).collect()
+    }
+
+    fn linking(&self, board: &BoardType, port: &Port) -> Vec<String> {
+        let mut flags = vec!["-Wl,--gc-sections".to_owned()];
+        flags.extend(self.family.link.iter().map(|flag| (*flag).to_owned()));
+        if let Some(script) = port.linker_script {
+            flags.push(format!("-Wl,--defsym=FLASH_BYTES={}", board.flash_bytes));
+            flags.push(format!("-Wl,--defsym=RAM_BYTES={}", board.ram_bytes));
+            flags.extend(["-T".to_owned(), script.to_owned()]);
+        }
+        flags
+    }
+
+    async fn compile(&self, job: Job) -> Result<Built, Failure> {
+        let Some(port) = sources::port(&job.board.firmware) else {
+            let message = format!("board '{}' asks for firmware '{}', which there is none of", job.board.board, job.board.firmware);
+            return Err(Failure::new(Code::NOT_SUPPORTED, message));
+        };
+        let compiler = self.compiler().ok_or_else(|| Failure::new(Code::TOOLCHAIN_MISSING, self.family.help))?;
+        let dir = Folder::make(&self.work).map_err(|e| Failure::storage("cannot make a folder for the build", &e))?;
+        let storage = |e: std::io::Error| Failure::storage("cannot write the sources", &e);
+        for name in [file::MODEL_C, file::MODEL_H] {
+            std::fs::write(dir.path(name), job.artifact.read(name).map_err(storage)?).map_err(storage)?;
+        }
+        for (name, text) in port.sources() {
+            std::fs::write(dir.path(name), text).map_err(storage)?;
+        }
+        (job.log)(&format!("{} for board {}", compiler.display(), job.board.board));
+        let since = Instant::now();
+        let run = Run { dir: &dir, compiler: &compiler, deadline: since + self.limit, limit: self.limit, log: &job.log };
+        let flags = self.flags(&job.board);
+
+        // The part of the firmware that is the same for all models.
+        let key = self.core_key(&job.board, port).await?;
+        let kept = self.objects.take(&key, &dir.path("core.o")).map_err(storage)?;
+        if !kept {
+            let names = port.sources().map(|(name, _)| name);
+            let names = names.filter(|name| name.ends_with(".c") && *name != sources::MODEL_SIDE);
+            run.go(command(&compiler).args(&flags).args(["-r", "-nostdlib"]).args(names).args(["-o", "core.o"])).await?;
+            self.objects.keep(&key, &dir.path("core.o")).map_err(storage)?;
+        }
+        let artifact = sources::artifact_flag(job.artifact.manifest.artifact.as_str());
+        let mut link = command(&compiler);
+        link.args(&flags).arg(artifact).args([file::MODEL_C, sources::MODEL_SIDE, "core.o"]);
+        link.args(self.linking(&job.board, port)).args(["-o", "firmware.elf"]);
+        run.go(&mut link).await?;
+        let image = match self.family.objcopy {
+            None => "firmware.elf",
+            Some(objcopy) => {
+                let objcopy = process::find(objcopy, &path());
+                let objcopy = objcopy.ok_or_else(|| Failure::new(Code::TOOLCHAIN_MISSING, self.family.help))?;
+                let mut copy = command(&objcopy);
+                copy.args(["-O", "binary", "-R", ".eeprom", "-R", ".fuse", "-R", ".lock", "firmware.elf", "image"]);
+                run.go(&mut copy).await?;
+                "image"
+            }
+        };
+        let build_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let image = std::fs::read(dir.path(image)).map_err(|e| {
+            Failure::new(Code::BUILD_FAILED, format!("the compiler reported success and left no image: {e}"))
+        })?;
+        let mut detail = json!({ "build_ms": build_ms, "image_bytes": image.len(), "core": if kept { "kept" } else { "compiled" } });
+        if let Some((flash, ram)) = self.sizes(dir.dir()).await {
+            detail["flash_bytes"] = json!(flash);
+            detail["ram_bytes"] = json!(ram);
+            (job.log)(&format!("built in {build_ms} ms: {flash} bytes of flash, {ram} bytes of RAM"));
+            fits(&job.board, flash, ram)?;
+        }
+        Ok(Built { image, detail })
+    }
+
+    async fn core_key(&self, board: &BoardType, port: &Port) -> Result<String, Failure> {
+        let version = self.version().await.map_err(|problem| Failure::new(Code::TOOLCHAIN_MISSING, problem))?;
+        let mut hash = Sha256::new();
+        let flags = self.flags(board);
+        let parts = [version.as_str()].into_iter().chain(flags.iter().map(String::as_str));
+        for part in parts.chain(port.sources().filter(|(name, _)| *name != sources::MODEL_SIDE).flat_map(|(n, t)| [n, t])) {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        Ok(contract::ArtifactId::from_digest(&hash.finalize().into()).hex().to_owned())
+    }
+
+    /// Flash and RAM in bytes, as binutils' `size` counts them, where it is installed.
+    async fn sizes(&self, dir: &Path) -> Option<(u64, u64)> {
+        let size = process::find(self.family.size, &path())?;
+        let mut command = command(&size);
+        command.arg("firmware.elf").current_dir(dir).kill_on_drop(true);
+        let output = tokio::time::timeout(Duration::from_secs(5), command.output()).await.ok()?.ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut numbers = text.lines().nth(1)?.split_whitespace().map_while(|word| word.parse::<u64>().ok());
+        let (text, data, bss) = (numbers.next()?, numbers.next()?, numbers.next()?);
+        Some((text + data, data + bss))
+    }
+}
+
+/// Whether what was built fits, with room for the stack.
+fn fits(board: &BoardType, flash: u64, ram: u64) -> Result<(), Failure> {
+    let stack = board.stack_bytes;
+    if flash <= board.flash_bytes && ram + stack <= board.ram_bytes {
+        return Ok(());
+    }
+    let message = format!(
+        "the firmware needs {flash} bytes of flash and {ram} of RAM beside {stack} for the stack; board '{}' has {} and \
+         {}: choose a smaller model or a larger board",
+        board.board, board.flash_bytes, board.ram_bytes
+    );
+    Err(Failure::new(Code::DOES_NOT_FIT, message))
+}
+
+/// The steps of one build, which share a time limit.
+struct Run<'a> {
+    dir: &'a Folder,
+    compiler: &'a Path,
+    deadline: Instant,
+    limit: Duration,
+    log: &'a Log,
+}
+
+impl Run<'_> {
+    async fn go(&self, command: &mut Command) -> Result<(), Failure> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        // The last lines decide what a failure of the linker means.
+        let lines = Lines::default();
+        let log: Log = {
+            let (lines, log) = (lines.clone(), self.log.clone());
+            std::sync::Arc::new(move |text: &str| {
+                lines.push(text);
+                log(text);
+            })
+        };
+        command.env("TMPDIR", self.dir.dir());
+        let end = process::run(command, self.dir.dir(), left, &log).await;
+        match end.map_err(|e| Failure::new(Code::TOOLCHAIN_MISSING, format!("{}: {e}", self.compiler.display())))? {
+            End::Exited(status) if status.success() => Ok(()),
+            End::Exited(status) => Err(explain(&lines.tail(100), &process::describe(status))),
+            End::TimedOut => {
+                let message = format!("the build was killed after {} s", self.limit.as_secs());
+                Err(Failure::new(Code::BUILD_TIMEOUT, message))
+            }
+        }
+    }
+}
+
+/// What a compiler that ended badly was about.
+fn explain(lines: &[String], end: &str) -> Failure {
+    let with = |words: &[&str]| lines.iter().find(|line| words.iter().any(|word| line.contains(word)));
+    if let Some(line) = with(&["will not fit in region", "overflowed by"]) {
+        return Failure::new(Code::DOES_NOT_FIT, format!("the firmware does not fit into the board's memory: {line}"));
+    }
+    if let Some(line) = with(&["No space left on device", "File size limit exceeded"]) {
+        return Failure::new(Code::STORAGE_FULL, format!("the relay's disk is full; make room and try again ({line})"));
+    }
+    Failure::new(Code::BUILD_FAILED, format!("the compiler ended with {end}; the device's log has its output"))
+}
+
+impl Toolchain for Gcc {
+    fn name(&self) -> &'static str {
+        self.family.name
+    }
+
+    fn core_digest(&self, board: &BoardType) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        let flags = self.flags(board);
+        let port = sources::port(&board.firmware);
+        let linking = port.map(|port| self.linking(board, port)).unwrap_or_default();
+        let files = port.into_iter().flat_map(Port::sources).flat_map(|(name, text)| [name, text]);
+        for part in files.chain(flags.iter().chain(&linking).map(String::as_str)) {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        hash.finalize().into()
+    }
+
+    fn probe(&self) -> Working<'_, ToolchainReport> {
+        Box::pin(async {
+            let (version, problem) = match self.version().await {
+                Ok(version) => (version, None),
+                Err(problem) => (String::new(), Some(problem)),
+            };
+            ToolchainReport { name: self.name().to_owned(), version, problem }
+        })
+    }
+
+    fn build(&self, job: Job) -> Working<'_, Result<Built, Failure>> {
+        Box::pin(self.compile(job))
+    }
+}

@@ -1,0 +1,54 @@
+//! How firmware gets onto a board; a board file names one.
+
+mod avrdude;
+mod tml;
+mod tool;
+
+use std::path::Path;
+
+use firmware::session::FlashReport;
+
+use super::port::{Fault, SerialLine};
+use super::talk::Condition;
+use crate::boards::BoardType;
+use crate::device::line::Ear;
+
+/// Replaces, removes and restarts a board's firmware. A programmer that is a program of its own closes the line first.
+pub trait Programmer: Send {
+    /// Replaces the firmware and starts it.
+    ///
+    /// # Errors
+    /// [`Fault`]; whether the old firmware is still there then, [`Programmer::is_atomic`] says.
+    fn flash(&self, line: &mut SerialLine, image: Vec<u8>, ear: &mut Ear) -> Result<FlashReport, Fault>;
+
+    /// Removes the firmware.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn erase(&self, line: &mut SerialLine, ear: &mut Ear) -> Result<(), Fault>;
+
+    /// Starts the firmware again.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn reset(&self, line: &mut SerialLine, ear: &mut Ear) -> Result<(), Fault>;
+
+    /// What to make of a board on which no firmware of ours answers.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn unanswered(&self, line: &mut SerialLine, ear: &mut Ear) -> Result<Condition, Fault>;
+
+    /// Whether a flash that fails or is cut leaves the old firmware. Where it does not, the relay notes in its journal
+    /// that the board is being written, and puts the last good firmware back.
+    fn is_atomic(&self) -> bool;
+}
+
+/// The programmer that a board's file names; `work` is for its files.
+pub fn of(board: &BoardType, work: &Path) -> Option<Box<dyn Programmer>> {
+    match board.programmer.as_str() {
+        "tml" => Some(Box::new(tml::Tml)),
+        "avrdude" => Some(Box::new(avrdude::Avrdude::new(board, work))),
+        _ => None,
+    }
+}

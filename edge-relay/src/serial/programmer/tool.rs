@@ -1,0 +1,130 @@
+//! Programs that flash boards: their output line by line, a time limit, and an end for the whole process group, also
+//! when the relay itself is killed.
+//!
+//! A flash is stopped by its own time limit only: whoever stops it in the middle has half of a firmware on the board.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use rustix::process::Pid;
+
+use crate::build::{Folder, process};
+use crate::serial::port::Fault;
+
+/// Longest line that is kept whole, in bytes.
+const MAX_LINE: u64 = 4096;
+
+/// How a program ended, and what it said.
+#[derive(Debug)]
+pub struct Ended {
+    /// `None`: it was killed at its time limit.
+    pub status: Option<ExitStatus>,
+    /// All it wrote.
+    pub lines: Vec<String>,
+}
+
+impl Ended {
+    /// Whether a line has one of these words.
+    pub fn says(&self, words: &[&str]) -> bool {
+        self.lines.iter().any(|line| words.iter().any(|word| line.contains(word)))
+    }
+
+    /// Whether it reports success.
+    pub fn is_good(&self) -> bool {
+        self.status.is_some_and(|status| status.success())
+    }
+
+    /// The last line that says something, for people.
+    pub fn last(&self) -> &str {
+        self.lines.last().map_or("it wrote nothing", String::as_str)
+    }
+}
+
+/// Runs a program in `folder` for at most `limit`.
+///
+/// # Errors
+/// [`Fault::ToolMissing`] with `help` if it is not installed, [`Fault::Tool`] if it does not start.
+pub fn run(
+    program: &str,
+    arguments: &[String],
+    (folder, limit, help): (&Folder, Duration, &str),
+    on_line: &mut dyn FnMut(&str),
+) -> Result<Ended, Fault> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let Some(found) = process::find(program, &path) else {
+        return Err(Fault::ToolMissing(format!("{program} was not found: {help}")));
+    };
+    let failed = |error: std::io::Error| Fault::Tool(format!("{}: {error}", found.display()));
+    let mut command = Command::new(&found);
+    command.args(arguments).env_clear().env("PATH", &path).env("LC_ALL", "C").env("HOME", folder.dir());
+    command.current_dir(folder.dir()).process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(failed)?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let mut group = process::Group(pid);
+    if let Some(pid) = pid {
+        process::note(pid, folder.dir()).map_err(failed)?;
+    }
+    let (sender, receiver) = mpsc::channel();
+    let readers = [
+        child.stdout.take().map(|stream| read(stream, sender.clone())),
+        child.stderr.take().map(|stream| read(stream, sender)),
+    ];
+    let deadline = Instant::now() + limit;
+    let mut lines = Vec::new();
+    let in_time = loop {
+        match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                on_line(&line);
+                lines.push(line);
+            }
+            Err(RecvTimeoutError::Disconnected) => break true,
+            Err(RecvTimeoutError::Timeout) => break false,
+        }
+    };
+    let status = if in_time { wait(&mut child, deadline).map_err(failed)? } else { None };
+    if status.is_some() {
+        group.0 = None;
+    }
+    drop(group); // kills what still runs
+    let _ = child.wait(); // reaped above, or killed
+    for reader in readers.into_iter().flatten() {
+        let _ = reader.join();
+    }
+    Ok(Ended { status, lines })
+}
+
+/// It has closed its output, so its end is near.
+fn wait(child: &mut std::process::Child, deadline: Instant) -> std::io::Result<Option<ExitStatus>> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn read(stream: impl Read + Send + 'static, lines: Sender<String>) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut reader = BufReader::new(stream);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            match reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+            let text = String::from_utf8_lossy(&line);
+            let text = text.trim_end();
+            if !text.is_empty() && lines.send(text.to_owned()).is_err() {
+                return;
+            }
+        }
+    })
+}

@@ -1,0 +1,168 @@
+/* AVR boards with USART0, Timer1 and a bootloader that DTR starts: Arduino Uno, Nano, Mega 2560.
+ * Plain avr-libc. The board file gives F_CPU, TML_BOARD, TML_BAUD and the LED's bit in port B. */
+#include "board.h"
+
+#include <avr/interrupt.h>
+#include <avr/io.h>
+#include <avr/pgmspace.h>
+#include <avr/sleep.h>
+#include <avr/wdt.h>
+#include <string.h>
+#include <util/atomic.h>
+
+#include "tml_frame.h"
+
+#ifndef TML_LED_BIT
+#define TML_LED_BIT 5
+#endif
+
+/* With the double speed bit, as Arduino's core sets it: 115200 is then 2.1 % off at 16 MHz, not 3.5 %. */
+#define DIVISOR ((F_CPU / 4 / TML_BAUD - 1) / 2)
+
+/* A frame of the longest payload with its overhead has 74 bytes. */
+enum { RING = 128, TICKS_PER_US = F_CPU / 8 / 1000000 };
+
+const char board_name[] = TML_BOARD;
+
+static volatile uint8_t ring[RING];
+static volatile uint8_t ring_head;
+static uint8_t ring_tail;
+static volatile uint32_t overflows; /* of Timer1 */
+
+extern uint8_t __bss_end; /* the linker's: where free RAM begins */
+
+enum { PAINT = 0xC5 };
+
+/* Paints the free RAM before there is a stack worth speaking of, so that board_stack_left() can tell how
+ * deep the stack has been. In .init3, after the stack pointer is set and before .data is copied. */
+static void paint(void) __attribute__((naked, used, section(".init3")));
+static void paint(void)
+{
+    uint8_t *at = &__bss_end;
+    while (at < (uint8_t *)SP) {
+        *at++ = PAINT;
+    }
+}
+
+uint32_t board_stack_left(void)
+{
+    const uint8_t *at = &__bss_end;
+    while (at < (const uint8_t *)SP && *at == PAINT) {
+        at++;
+    }
+    return (uint32_t)(at - &__bss_end);
+}
+
+ISR(USART_RX_vect)
+{
+    uint8_t byte = UDR0;
+    uint8_t next = (uint8_t)((ring_head + 1) % RING);
+    if (next != ring_tail) { /* what does not fit is lost; the host sends it again */
+        ring[ring_head] = byte;
+        ring_head = next;
+    }
+}
+
+ISR(TIMER1_OVF_vect)
+{
+    overflows++;
+}
+
+void board_init(void)
+{
+    wdt_disable(); /* a bootloader may have left it running */
+    UBRR0 = DIVISOR;
+    UCSR0A = 1 << U2X0;
+    UCSR0C = (1 << UCSZ01) | (1 << UCSZ00); /* 8 bits, no parity, 1 stop bit */
+    UCSR0B = (1 << RXEN0) | (1 << TXEN0) | (1 << RXCIE0);
+    TCCR1A = 0;
+    TCCR1B = 1 << CS11; /* F_CPU / 8 */
+    TIMSK1 = 1 << TOIE1;
+    DDRB |= (uint8_t)(1 << TML_LED_BIT);
+    set_sleep_mode(SLEEP_MODE_IDLE);
+    sei();
+}
+
+int board_read(void)
+{
+    uint8_t byte;
+    cli();
+    if (ring_head == ring_tail) {
+        /* sei and sleep are one step: an interrupt in between would be slept through. */
+        sleep_enable();
+        sei();
+        sleep_cpu();
+        sleep_disable();
+        return BOARD_READ_NOTHING;
+    }
+    sei();
+    byte = ring[ring_tail];
+    ring_tail = (uint8_t)((ring_tail + 1) % RING);
+    return byte;
+}
+
+void board_write(const uint8_t *bytes, uint16_t count)
+{
+    while (count-- > 0) {
+        while ((UCSR0A & (1 << UDRE0)) == 0) {
+        }
+        UCSR0A |= 1 << TXC0; /* cleared by writing one; set again once this byte has left */
+        UDR0 = *bytes++;
+    }
+}
+
+void board_flush(void)
+{
+    /* What is in the transmitter leaves by itself. */
+}
+
+/* Ticks of Timer1: its own 16 bits below the count of its overflows. */
+static uint64_t ticks(void)
+{
+    uint32_t high;
+    uint16_t low;
+    ATOMIC_BLOCK(ATOMIC_RESTORESTATE)
+    {
+        low = TCNT1;
+        high = overflows;
+        if ((TIFR1 & (1 << TOV1)) != 0 && low < 0x8000) {
+            high++; /* it has just overflowed and its interrupt waits */
+        }
+    }
+    return ((uint64_t)high << 16) | low;
+}
+
+uint32_t board_micros(void)
+{
+    return (uint32_t)(ticks() / TICKS_PER_US);
+}
+
+uint32_t board_millis(void)
+{
+    return (uint32_t)(ticks() / (TICKS_PER_US * 1000ul));
+}
+
+uint32_t board_boot_count(void)
+{
+    return 0; /* counting would wear out the EEPROM */
+}
+
+void board_identify(void)
+{
+    uint32_t since = board_millis();
+    PORTB |= (uint8_t)(1 << TML_LED_BIT);
+    while (board_millis() - since < 300) {
+    }
+    PORTB &= (uint8_t)~(1 << TML_LED_BIT);
+}
+
+void board_reset(int bootloader)
+{
+    (void)bootloader; /* only DTR starts it: after a watchdog reset old bootloaders never come back */
+    while ((UCSR0A & (1 << TXC0)) == 0) {
+    }
+    cli();
+    UCSR0B = 0;
+    TIMSK1 = 0;
+    __asm__ volatile("jmp 0");
+}
