@@ -34,11 +34,7 @@ pub struct Port {
 }
 
 const PORTS: &[Port] = &[
-    Port {
-        name: "native",
-        files: &[("board_native.c", include_str!("../c/board_native.c"))],
-        linker_script: None,
-    },
+    Port { name: "native", files: &[("board_native.c", include_str!("../c/board_native.c"))], linker_script: None },
     Port { name: "avr", files: &[("board_avr.c", include_str!("../c/board_avr.c"))], linker_script: None },
 ];
 

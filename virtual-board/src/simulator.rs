@@ -11,8 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::BoardError;
 
 /// The bootloader that an Uno's simulated chip carries, from Debian's package arduino-core-avr.
-const BOOTLOADER: &str =
-    "/usr/share/arduino/hardware/arduino/avr/bootloaders/atmega/ATmegaBOOT_168_atmega328.hex";
+const BOOTLOADER: &str = "/usr/share/arduino/hardware/arduino/avr/bootloaders/atmega/ATmegaBOOT_168_atmega328.hex";
 const SIMAVR: &str = "/usr/include/simavr/sim_avr.h";
 const UNO: &str = "simulators/avr/uno.c";
 
@@ -66,7 +65,8 @@ fn compile(source: &Path, cache: &Path) -> Result<PathBuf, BoardError> {
     let text = std::fs::read(source).map_err(file("cannot read", source))?;
     std::fs::create_dir_all(cache).map_err(file("cannot make the folder", cache))?;
     let digest = Sha256::digest(&text);
-    let program = cache.join(format!("uno-{}", digest[..6].iter().map(|byte| format!("{byte:02x}")).collect::<String>()));
+    let program =
+        cache.join(format!("uno-{}", digest[..6].iter().map(|byte| format!("{byte:02x}")).collect::<String>()));
     if program.is_file() {
         return Ok(program);
     }

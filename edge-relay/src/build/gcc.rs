@@ -156,7 +156,10 @@ impl Gcc {
 
     async fn compile(&self, job: Job) -> Result<Built, Failure> {
         let Some(port) = sources::port(&job.board.firmware) else {
-            let message = format!("board '{}' asks for firmware '{}', which there is none of", job.board.board, job.board.firmware);
+            let message = format!(
+                "board '{}' asks for firmware '{}', which there is none of",
+                job.board.board, job.board.firmware
+            );
             return Err(Failure::new(Code::NOT_SUPPORTED, message));
         };
         let compiler = self.compiler().ok_or_else(|| Failure::new(Code::TOOLCHAIN_MISSING, self.family.help))?;
@@ -170,7 +173,8 @@ impl Gcc {
         }
         (job.log)(&format!("{} for board {}", compiler.display(), job.board.board));
         let since = Instant::now();
-        let run = Run { dir: &dir, compiler: &compiler, deadline: since + self.limit, limit: self.limit, log: &job.log };
+        let run =
+            Run { dir: &dir, compiler: &compiler, deadline: since + self.limit, limit: self.limit, log: &job.log };
         let flags = self.flags(&job.board);
 
         // The part of the firmware that is the same for all models.
@@ -179,7 +183,8 @@ impl Gcc {
         if !kept {
             let names = port.sources().map(|(name, _)| name);
             let names = names.filter(|name| name.ends_with(".c") && *name != sources::MODEL_SIDE);
-            run.go(command(&compiler).args(&flags).args(["-r", "-nostdlib"]).args(names).args(["-o", "core.o"])).await?;
+            run.go(command(&compiler).args(&flags).args(["-r", "-nostdlib"]).args(names).args(["-o", "core.o"]))
+                .await?;
             self.objects.keep(&key, &dir.path("core.o")).map_err(storage)?;
         }
         let artifact = sources::artifact_flag(job.artifact.manifest.artifact.as_str());
@@ -202,7 +207,8 @@ impl Gcc {
         let image = std::fs::read(dir.path(image)).map_err(|e| {
             Failure::new(Code::BUILD_FAILED, format!("the compiler reported success and left no image: {e}"))
         })?;
-        let mut detail = json!({ "build_ms": build_ms, "image_bytes": image.len(), "core": if kept { "kept" } else { "compiled" } });
+        let mut detail =
+            json!({ "build_ms": build_ms, "image_bytes": image.len(), "core": if kept { "kept" } else { "compiled" } });
         if let Some((flash, ram)) = self.sizes(dir.dir()).await {
             detail["flash_bytes"] = json!(flash);
             detail["ram_bytes"] = json!(ram);
@@ -217,7 +223,9 @@ impl Gcc {
         let mut hash = Sha256::new();
         let flags = self.flags(board);
         let parts = [version.as_str()].into_iter().chain(flags.iter().map(String::as_str));
-        for part in parts.chain(port.sources().filter(|(name, _)| *name != sources::MODEL_SIDE).flat_map(|(n, t)| [n, t])) {
+        for part in
+            parts.chain(port.sources().filter(|(name, _)| *name != sources::MODEL_SIDE).flat_map(|(n, t)| [n, t]))
+        {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }

@@ -20,8 +20,8 @@ use crate::device::line::at_board;
 use crate::device::worker::Worker;
 use crate::fetch::{self, Artifact};
 use crate::journal::Installed;
-use crate::serial::talk::{self, Condition, Verdict};
 use crate::serial::Fault;
+use crate::serial::talk::{self, Condition, Verdict};
 
 /// Where in a command's progress flashing and verifying lie.
 const FLASH: (f32, f32) = (0.5, 0.85);

@@ -22,7 +22,8 @@ pub async fn run(worker: &mut Worker) -> Result<Result<(), Fault>, JournalError>
         Some((installed.clone(), image))
     });
     let Some((installed, image)) = image else {
-        let message = "its flash was left half written and there is no earlier firmware that could go back: install again";
+        let message =
+            "its flash was left half written and there is no earlier firmware that could go back: install again";
         worker
             .note(|facts| {
                 facts.row.unsettled = false;

@@ -107,11 +107,9 @@ pub(super) async fn erase(worker: &mut Worker, ticket: &Arc<Ticket>) -> Result<D
     if !programmer.is_atomic() {
         worker.note(|facts| facts.row.unsettled = true).await?;
     }
-    at_board(&relay, ticket, &device, &mut worker.line, work, move |line, ear| {
-        programmer.erase(line, ear)
-    })
-    .await?
-    .map_err(|fault| failure(&fault, Code::FLASH_FAILED))?;
+    at_board(&relay, ticket, &device, &mut worker.line, work, move |line, ear| programmer.erase(line, ear))
+        .await?
+        .map_err(|fault| failure(&fault, Code::FLASH_FAILED))?;
     worker
         .note(|facts| {
             facts.row.previous = facts.row.firmware.take().filter(|old| old.image.is_some());
