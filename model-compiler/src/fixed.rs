@@ -91,17 +91,22 @@ fn multiply_by_pot(x: i32, exponent: u32) -> i32 {
 
 /// gemmlowp's exp_on_negative_values for Q5.26 in, Q0.31 out.
 pub fn exp_on_negative_values(a: i32) -> i32 {
-    const QUARTER: i32 = 1 << 24;
+    exp_with_integer_bits(a, 5)
+}
+
+/// The same for 4 or 5 integer bits in.
+fn exp_with_integer_bits(a: i32, integer_bits: u32) -> i32 {
+    let quarter = 1_i32 << (29 - integer_bits);
     if a == 0 {
         return i32::MAX;
     }
-    let a_mod_quarter = (a & (QUARTER - 1)) - QUARTER;
-    let mut result = exp_on_last_quarter(multiply_by_pot(a_mod_quarter, 5));
+    let a_mod_quarter = (a & (quarter - 1)) - quarter;
+    let mut result = exp_on_last_quarter(multiply_by_pot(a_mod_quarter, integer_bits));
     let remainder = a_mod_quarter.wrapping_sub(a);
     // exp(-2^(k-2)) for k = 0..7 as Q0.31.
     const FACTORS: [i32; 7] = [1_672_461_947, 1_302_514_674, 790_015_084, 290_630_308, 39_332_535, 720_401, 242];
-    for (bit, factor) in FACTORS.iter().enumerate() {
-        if remainder & (1 << (24 + bit)) != 0 {
+    for (bit, factor) in FACTORS.iter().enumerate().take(integer_bits as usize + 2) {
+        if remainder & (quarter << bit) != 0 {
             result = doubling_high_mul(result, *factor);
         }
     }
@@ -122,8 +127,34 @@ fn exp_on_last_quarter(a: i32) -> i32 {
     EXP_MINUS_EIGHTH.wrapping_add(doubling_high_mul(EXP_MINUS_EIGHTH, series))
 }
 
-/// gemmlowp's one_over_one_plus_x_for_x_in_0_1, Q0.31: three Newton steps.
+/// gemmlowp's one_over_one_plus_x_for_x_in_0_1, Q0.31.
 fn one_over_one_plus(a: i32) -> i32 {
+    multiply_by_pot(two_over_one_plus(a), 1)
+}
+
+/// gemmlowp's logistic for Q4.27 in, Q0.31 out.
+pub fn logistic(a: i32) -> i32 {
+    let positive = || one_over_one_plus(exp_with_integer_bits(a.wrapping_abs().wrapping_neg(), 4));
+    match a {
+        0 => 1 << 30,
+        1.. => positive(),
+        _ => i32::MAX - positive(),
+    }
+}
+
+/// gemmlowp's tanh for Q4.27 in, Q0.31 out.
+pub fn tanh(a: i32) -> i32 {
+    if a == 0 {
+        return 0;
+    }
+    // exp(-2 |a|): the doubling reads Q4.27 as Q5.26. Then (1 - e) / (1 + e) = 2 / (1 + e) - 1.
+    let e = exp_with_integer_bits(a.wrapping_abs().wrapping_neg(), 5);
+    let size = multiply_by_pot(two_over_one_plus(e).wrapping_sub(1 << 29), 2);
+    if a > 0 { size } else { -size }
+}
+
+/// `2 / (1 + a)` for a Q0.31 `a` in 0 to 1, as Q2.29: three Newton steps.
+fn two_over_one_plus(a: i32) -> i32 {
     const C48_OVER_17: i32 = 1_515_870_810;
     const C_NEG_32_OVER_17: i32 = -1_010_580_540;
     // RoundingHalfSum of a and one; both are positive.
@@ -134,7 +165,7 @@ fn one_over_one_plus(a: i32) -> i32 {
         let rest = (1_i32 << 29).wrapping_sub(product);
         x = x.wrapping_add(multiply_by_pot(doubling_high_mul(x, rest), 2));
     }
-    multiply_by_pot(x, 1)
+    x
 }
 
 /// Reciprocal of a positive Q12.19 sum: a Q0.31 factor and the bits by which the
