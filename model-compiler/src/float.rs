@@ -1,7 +1,7 @@
 //! The float interpreter: runs a [`Graph`] in f32, for calibration, for the
 //! float accuracy and as the yardstick of quantization.
 
-use crate::ir::{Graph, Op, Window, padded, transposed};
+use crate::ir::{Graph, Op, Window, padded};
 
 /// Runs the graph and returns every activation, indexed like [`Graph::tensors`].
 ///
@@ -71,8 +71,14 @@ pub fn run_all(graph: &Graph, input: &[f32]) -> Vec<Vec<f32>> {
                     *out = if inside { data.next().copied().unwrap_or(0.0) } else { 0.0 };
                 }
             }
-            Op::Transpose { dims, perm } => {
-                for (out, source) in output.iter_mut().zip(transposed(dims, perm)) {
+            Op::Binary { function, meet, constant, clamp } => {
+                let y = constant.as_ref().unwrap_or_else(|| &values[node.inputs[node.inputs.len() - 1]]);
+                for (out, (a, b)) in output.iter_mut().zip(meet.pairs()) {
+                    *out = clamp.apply(function.apply(x[a], y[b]));
+                }
+            }
+            Op::Strided { path } => {
+                for (out, source) in output.iter_mut().zip(path.sources()) {
                     *out = x[source];
                 }
             }

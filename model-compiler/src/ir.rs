@@ -5,6 +5,8 @@
 //! their own geometry), images are stored height, width, channel. Nothing here
 //! knows a file format or a target.
 
+use crate::strided::{Broadcast, Strided};
+
 /// Index into [`Graph::tensors`].
 pub type TensorId = usize;
 
@@ -254,6 +256,58 @@ impl Unary {
     }
 }
 
+/// A function of two numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binary {
+    /// `a + b`
+    Add,
+    /// `a - b`
+    Sub,
+    /// `b - a`
+    SubFrom,
+    /// `a * b`
+    Mul,
+    /// The larger one.
+    Maximum,
+    /// The smaller one.
+    Minimum,
+    /// `a`, or `a * b` below zero.
+    PRelu,
+}
+
+impl Binary {
+    /// The function's value.
+    pub fn apply(self, a: f32, b: f32) -> f32 {
+        match self {
+            Self::Add => a + b,
+            Self::Sub => a - b,
+            Self::SubFrom => b - a,
+            Self::Mul => a * b,
+            Self::Maximum => a.max(b),
+            Self::Minimum => a.min(b),
+            Self::PRelu => {
+                if a < 0.0 {
+                    a * b
+                } else {
+                    a
+                }
+            }
+        }
+    }
+
+    /// Name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Add => "Add",
+            Self::Sub | Self::SubFrom => "Sub",
+            Self::Mul => "Mul",
+            Self::Maximum => "Max",
+            Self::Minimum => "Min",
+            Self::PRelu => "PRelu",
+        }
+    }
+}
+
 /// What a node computes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
@@ -345,12 +399,21 @@ pub enum Op {
         /// Zeros behind the data along each axis.
         after: [usize; 4],
     },
-    /// Permutation of axes.
-    Transpose {
-        /// Shape of the input.
-        dims: Vec<usize>,
-        /// Output axis `k` is input axis `perm[k]`.
-        perm: Vec<usize>,
+    /// A function of two operands of any shapes that meet; the second may be constant.
+    Binary {
+        /// The function.
+        function: Binary,
+        /// How the operands meet.
+        meet: Broadcast,
+        /// The second operand, if it is constant.
+        constant: Option<Vec<f32>>,
+        /// Fused activation.
+        clamp: Clamp,
+    },
+    /// Elements moved along regular paths: slice, permutation, repetition.
+    Strided {
+        /// Where each element of the result comes from.
+        path: Strided,
     },
 }
 
@@ -369,7 +432,8 @@ impl Op {
             Self::Unary { function } => function.name(),
             Self::Concat { .. } => "Concat",
             Self::Pad { .. } => "Pad",
-            Self::Transpose { .. } => "Transpose",
+            Self::Binary { function, .. } => function.name(),
+            Self::Strided { .. } => "Move",
         }
     }
 
@@ -403,6 +467,7 @@ impl Op {
             | Self::DepthwiseConv2d { clamp, .. }
             | Self::Dense { clamp, .. }
             | Self::Add { clamp }
+            | Self::Binary { clamp, .. }
             | Self::Clamp { clamp } => Some(clamp),
             _ => None,
         }
@@ -427,28 +492,7 @@ pub fn padded(dims: &[usize; 4], before: &[usize; 4], after: &[usize; 4]) -> Vec
 
 /// Source index of each output element of a transposition, in output order.
 pub fn transposed(dims: &[usize], perm: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1_usize; dims.len()];
-    for axis in (1..dims.len()).rev() {
-        strides[axis - 1] = strides[axis] * dims[axis];
-    }
-    let total: usize = dims.iter().product();
-    let mut index = vec![0_usize; perm.len()];
-    let mut source = 0;
-    let mut sources = Vec::with_capacity(total);
-    for _ in 0..total {
-        sources.push(source);
-        for axis in (0..perm.len()).rev() {
-            let from = perm[axis];
-            index[axis] += 1;
-            source += strides[from];
-            if index[axis] < dims[from] {
-                break;
-            }
-            source -= strides[from] * dims[from];
-            index[axis] = 0;
-        }
-    }
-    sources
+    Strided::transposed(dims, perm).sources()
 }
 
 #[cfg(test)]

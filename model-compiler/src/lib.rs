@@ -10,7 +10,8 @@
 //! 6. [`estimate`](mod@estimate) says what boards it fits; [`artifact`] packs sources, golden vectors and samples.
 //!
 //! [`compile()`] does all of it. [`dataset`] reads the labelled data that it needs,
-//! [`fixed`] holds the integer arithmetic that the interpreter and the C share.
+//! [`fixed`] holds the integer arithmetic that the interpreter and the C share,
+//! [`functions`] what is tabulated of it, [`strided`] the geometry of moved and repeated data.
 //!
 //! The crate opens no files and starts nothing: bytes in, bytes out.
 
@@ -22,6 +23,7 @@ pub mod estimate;
 pub mod evaluate;
 pub mod fixed;
 pub mod float;
+pub mod functions;
 pub mod import;
 pub mod ir;
 pub mod plan;
@@ -29,5 +31,6 @@ pub mod qir;
 pub mod quantize;
 pub mod reference;
 mod report;
+pub mod strided;
 
 pub use compile::{CompileError, CompileOptions, Compiled, Progress, Step, compile};

@@ -118,7 +118,7 @@ fn in_place(graph: &QuantGraph, buffers: &[Buffer]) -> Vec<(usize, usize)> {
 /// still reads when the result begins at or before the operand.
 fn overwrites_safely(node: &QNode) -> bool {
     match &node.op {
-        QOp::Softmax { .. } | QOp::Rescale { .. } | QOp::Lookup { .. } => true,
+        QOp::Softmax { .. } | QOp::Rescale { .. } | QOp::Lookup { .. } | QOp::Mean { .. } => true,
         // Both operands may be one tensor; two overlapping different ones are exact only at equal offsets,
         // which `place` cannot promise for both.
         QOp::Add { .. } => node.inputs[0] == node.inputs[1],
@@ -128,7 +128,8 @@ fn overwrites_safely(node: &QNode) -> bool {
         | QOp::Dense { .. }
         | QOp::Concat { .. }
         | QOp::Pad { .. }
-        | QOp::Transpose { .. } => false,
+        | QOp::Binary { .. }
+        | QOp::Strided { .. } => false,
     }
 }
 

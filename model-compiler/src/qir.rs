@@ -5,7 +5,8 @@
 //! before: multipliers, bounds and integer biases stand in the operators.
 
 use crate::fixed::Multiplier;
-use crate::ir::{TensorId, Window};
+use crate::ir::{Binary, TensorId, Window};
+use crate::strided::{Broadcast, Strided};
 
 /// A quantized network.
 #[derive(Debug, Clone, PartialEq)]
@@ -247,13 +248,120 @@ pub enum QOp {
         /// Padding behind the data along each axis.
         after: [usize; 4],
     },
-    /// Permutation of at most four axes.
-    Transpose {
-        /// Shape of the input.
-        dims: Vec<usize>,
-        /// Output axis `k` is input axis `perm[k]`.
-        perm: Vec<usize>,
+    /// A function of two operands of any shapes that meet; the second may be constant.
+    Binary {
+        /// The function.
+        function: QBinary,
+        /// How the operands meet.
+        meet: Broadcast,
+        /// The second operand, if it is constant.
+        constant: Option<Vec<i8>>,
+        /// Zero point of the second operand.
+        other_zero: i32,
+        /// Bounds of the output.
+        bounds: Bounds,
     },
+    /// Mean or sum over the middle axis of `[outer, count, inner]`, to another quantization.
+    Mean {
+        /// Product of the dimensions before the axis.
+        outer: usize,
+        /// Values of one sum.
+        count: usize,
+        /// Product of the dimensions behind the axis.
+        inner: usize,
+        /// Factor of a sum.
+        multiplier: Multiplier,
+    },
+    /// Elements moved along regular paths; operand and result have one quantization.
+    Strided {
+        /// Where each element of the result comes from.
+        path: Strided,
+    },
+}
+
+/// A function of two int8 values, with its multipliers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QBinary {
+    /// Sum or difference at a common scale with 20 more bits.
+    Sum {
+        /// Factors of the operands.
+        operands: [Multiplier; 2],
+        /// The operands enter with these signs.
+        signs: [i8; 2],
+        /// Factor of the sum.
+        sum: Multiplier,
+    },
+    /// Product.
+    Mul {
+        /// Product of the operands' scales by that of the result.
+        multiplier: Multiplier,
+    },
+    /// The larger one, each brought to the scale of the result.
+    Maximum {
+        /// Factors of the operands.
+        operands: [Multiplier; 2],
+    },
+    /// The smaller one, each brought to the scale of the result.
+    Minimum {
+        /// Factors of the operands.
+        operands: [Multiplier; 2],
+    },
+    /// The first operand; below zero its product with the second.
+    PRelu {
+        /// Factor from zero on.
+        above: Multiplier,
+        /// Factor of the product.
+        below: Multiplier,
+    },
+}
+
+impl QBinary {
+    /// The function for operands and a result of these scales, with TFLite's roundings.
+    pub fn of(function: Binary, a: f32, b: f32, out: f32) -> Self {
+        let ratio = |scale: f32| Multiplier::of(f64::from(scale) / f64::from(out));
+        let sum = |signs: [i8; 2]| {
+            let twice_max = 2.0 * f64::from(a.max(b));
+            Self::Sum {
+                operands: [a, b].map(|scale| Multiplier::of(f64::from(scale) / twice_max)),
+                signs,
+                sum: Multiplier::of(twice_max / (f64::from(1 << 20) * f64::from(out))),
+            }
+        };
+        // TFLite takes these products and quotients in 32-bit floats.
+        match function {
+            Binary::Add => sum([1, 1]),
+            Binary::Sub => sum([1, -1]),
+            Binary::SubFrom => sum([-1, 1]),
+            Binary::Mul => Self::Mul { multiplier: Multiplier::of(f64::from(a * b / out)) },
+            Binary::Maximum => Self::Maximum { operands: [ratio(a), ratio(b)] },
+            Binary::Minimum => Self::Minimum { operands: [ratio(a), ratio(b)] },
+            Binary::PRelu => {
+                Self::PRelu { above: Multiplier::of(f64::from(a / out)), below: Multiplier::of(f64::from(a * b / out)) }
+            }
+        }
+    }
+
+    /// The result above its zero point, for operands above theirs.
+    #[inline]
+    pub fn apply(self, a: i32, b: i32) -> i32 {
+        match self {
+            Self::Sum { operands, signs, sum } => {
+                let a = operands[0].apply(a << 20).wrapping_mul(i32::from(signs[0]));
+                let b = operands[1].apply(b << 20).wrapping_mul(i32::from(signs[1]));
+                sum.apply(a.wrapping_add(b))
+            }
+            Self::Mul { multiplier } => multiplier.apply(a * b),
+            Self::Maximum { operands } => operands[0].apply(a).max(operands[1].apply(b)),
+            Self::Minimum { operands } => operands[0].apply(a).min(operands[1].apply(b)),
+            Self::PRelu { above, below } => {
+                if a >= 0 {
+                    above.apply(a)
+                } else {
+                    below.apply(a * b)
+                }
+            }
+        }
+    }
 }
 
 impl QOp {
@@ -263,6 +371,38 @@ impl QOp {
         Self::Add {
             operands: [Multiplier::of(f64::from(a.scale) / twice_max), Multiplier::of(f64::from(b.scale) / twice_max)],
             sum: Multiplier::of(twice_max / (f64::from(1 << 20) * f64::from(out.scale))),
+            bounds,
+        }
+    }
+
+    /// A function of two operands; a constant second one is made int8, symmetric.
+    pub fn binary(
+        function: Binary,
+        meet: Broadcast,
+        constant: Option<&[f32]>,
+        (a, b): (&QTensor, &QTensor),
+        out: &QTensor,
+        bounds: Bounds,
+    ) -> Self {
+        let Some(values) = constant else {
+            let function = QBinary::of(function, a.scale, b.scale, out.scale);
+            return Self::Binary { function, meet, constant: None, other_zero: b.zero_point, bounds };
+        };
+        if let [value] = values {
+            // A function of one number: a table is exact, and no larger than the arithmetic.
+            let table = (i8::MIN..=i8::MAX)
+                .map(|q| bounds.saturate(i32::from(out.quantize(function.apply(a.dequantize(q), *value)))))
+                .collect();
+            return Self::Lookup { table };
+        }
+        let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        let scale = if largest > 0.0 { (largest / 127.0).max(f32::MIN_POSITIVE) } else { 1.0 };
+        let symmetric = QTensor { name: String::new(), shape: vec![values.len()], scale, zero_point: 0 };
+        Self::Binary {
+            function: QBinary::of(function, a.scale, scale, out.scale),
+            meet,
+            constant: Some(values.iter().map(|value| symmetric.quantize(*value)).collect()),
+            other_zero: 0,
             bounds,
         }
     }
@@ -281,7 +421,16 @@ impl QOp {
             Self::Lookup { .. } => "lookup",
             Self::Concat { .. } => "concat",
             Self::Pad { .. } => "pad",
-            Self::Transpose { .. } => "transpose",
+            Self::Binary { function, .. } => match function {
+                QBinary::Sum { signs: [1, 1], .. } => "add",
+                QBinary::Sum { .. } => "sub",
+                QBinary::Mul { .. } => "mul",
+                QBinary::Maximum { .. } => "maximum",
+                QBinary::Minimum { .. } => "minimum",
+                QBinary::PRelu { .. } => "prelu",
+            },
+            Self::Mean { .. } => "mean",
+            Self::Strided { .. } => "move",
         }
     }
 
@@ -289,6 +438,7 @@ impl QOp {
     pub fn constant_bytes(&self) -> usize {
         match self {
             Self::Lookup { table } => table.len(),
+            Self::Binary { constant, .. } => constant.as_ref().map_or(0, Vec::len),
             _ => self.linear().map_or(0, Linear::bytes),
         }
     }
@@ -323,12 +473,14 @@ impl QOp {
             Self::MaxPool { bounds, .. }
             | Self::AveragePool { bounds, .. }
             | Self::Add { bounds, .. }
+            | Self::Binary { bounds, .. }
             | Self::Rescale { bounds, .. } => Some(*bounds),
             Self::Softmax { .. }
             | Self::Lookup { .. }
             | Self::Concat { .. }
             | Self::Pad { .. }
-            | Self::Transpose { .. } => None,
+            | Self::Mean { .. }
+            | Self::Strided { .. } => None,
         }
     }
 

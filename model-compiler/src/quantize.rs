@@ -178,7 +178,7 @@ fn tensors(graph: &Graph, ranges: &[(f32, f32)]) -> Vec<QTensor> {
         .collect();
     for node in &graph.nodes {
         match node.op {
-            Op::MaxPool { .. } | Op::AveragePool { .. } | Op::Pad { .. } | Op::Transpose { .. } => {
+            Op::MaxPool { .. } | Op::AveragePool { .. } | Op::Pad { .. } | Op::Strided { .. } => {
                 let from = &tensors[node.inputs[0]];
                 let (scale, zero_point) = (from.scale, from.zero_point);
                 tensors[node.output].scale = scale;
@@ -259,13 +259,18 @@ fn quantized(node: &Node, tensors: &[QTensor]) -> Result<QOp, QuantizeError> {
                 .collect(),
         },
         Op::Pad { dims, before, after } => QOp::Pad { dims: *dims, before: *before, after: *after },
-        Op::Transpose { dims, perm } => {
-            let (dims, perm) = merged_axes(dims, perm);
-            if dims.len() > 4 {
-                return Err(layer(format!("a transposition of {} axes, at most 4 are possible", dims.len())));
-            }
-            QOp::Transpose { dims, perm }
+        Op::Binary { function, meet, constant, clamp } => {
+            let other = tensors.get(node.inputs[node.inputs.len() - 1]).unwrap_or(from);
+            QOp::binary(
+                *function,
+                meet.clone(),
+                constant.as_deref(),
+                (from, other),
+                to,
+                to.bounds(clamp.low, clamp.high),
+            )
         }
+        Op::Strided { path } => QOp::Strided { path: path.clone().simplified() },
     })
 }
 
@@ -321,30 +326,9 @@ fn linear(
     Ok(linear)
 }
 
-/// The same transposition with axes of size 1 dropped and inseparable ones merged.
-fn merged_axes(dims: &[usize], perm: &[usize]) -> (Vec<usize>, Vec<usize>) {
-    let moving: Vec<usize> = perm.iter().copied().filter(|axis| dims[*axis] > 1).collect();
-    // Runs of axes that follow each other in the output and in the input.
-    let mut runs: Vec<(usize, usize)> = Vec::new();
-    for axis in moving {
-        match runs.last_mut() {
-            Some((_, last)) if (*last + 1..axis).all(|between| dims[between] == 1) && axis > *last => {
-                *last = axis;
-            }
-            _ => runs.push((axis, axis)),
-        }
-    }
-    let mut sorted = runs.clone();
-    sorted.sort_unstable();
-    let merged = sorted.iter().map(|(first, last)| dims[*first..=*last].iter().product()).collect();
-    let perm = runs.iter().filter_map(|run| sorted.iter().position(|other| other == run)).collect();
-    (merged, perm)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::transposed;
 
     #[test]
     fn ranges_hold_zero_and_use_all_steps() {
@@ -353,19 +337,5 @@ mod tests {
         assert_eq!(parameters(0.0, 0.0), (1.0, 0));
         let (scale, zero_point) = parameters(f32::MIN, f32::MAX);
         assert!(scale.is_finite() && (-1..=0).contains(&zero_point));
-    }
-
-    #[test]
-    fn merging_axes_keeps_the_transposition() {
-        let cases: [(&[usize], &[usize]); 4] = [
-            (&[1, 2, 3, 4], &[0, 2, 3, 1]),
-            (&[2, 1, 3, 1, 4], &[4, 3, 0, 1, 2]),
-            (&[1, 5, 1], &[2, 1, 0]),
-            (&[2, 3, 4, 5], &[3, 2, 1, 0]),
-        ];
-        for (dims, perm) in cases {
-            let (merged, order) = merged_axes(dims, perm);
-            assert_eq!(transposed(&merged, &order), transposed(dims, perm), "{dims:?} {perm:?}");
-        }
     }
 }

@@ -2,7 +2,7 @@
 //! arithmetic of the generated C. Golden vectors and int8 accuracy come from here.
 
 use crate::fixed::{Multiplier, doubling_high_mul, exp_on_negative_values, reciprocal, rounding_divide_by_pot};
-use crate::ir::{Window, padded, transposed};
+use crate::ir::{Window, padded};
 use crate::qir::{Bounds, Linear, QNode, QOp, QTensor, QuantGraph};
 
 /// Runs the network; `None` if `input` has the wrong length.
@@ -97,8 +97,26 @@ fn step(graph: &QuantGraph, node: &QNode, values: &[Vec<i8>], out: &mut [i8]) {
                 *out = if inside { data.next().copied().unwrap_or(zero) } else { zero };
             }
         }
-        QOp::Transpose { dims, perm } => {
-            for (out, source) in out.iter_mut().zip(transposed(dims, perm)) {
+        QOp::Binary { function, meet, constant, other_zero, bounds } => {
+            let y = constant.as_ref().unwrap_or_else(|| &values[node.inputs[node.inputs.len() - 1]]);
+            for (out, (a, b)) in out.iter_mut().zip(meet.pairs()) {
+                let steps = function.apply(i32::from(x[a]) - from.zero_point, i32::from(y[b]) - other_zero);
+                *out = bounds.saturate(steps.wrapping_add(to.zero_point));
+            }
+        }
+        QOp::Mean { outer, count, inner, multiplier } => {
+            for o in 0..*outer {
+                for i in 0..*inner {
+                    let sum = (0..*count).fold(0_i32, |sum, k| {
+                        sum.wrapping_add(i32::from(x[(o * count + k) * inner + i]) - from.zero_point)
+                    });
+                    let steps = multiplier.apply(sum);
+                    out[o * inner + i] = Bounds::FULL.saturate(steps.wrapping_add(to.zero_point));
+                }
+            }
+        }
+        QOp::Strided { path } => {
+            for (out, source) in out.iter_mut().zip(path.sources()) {
                 *out = x[source];
             }
         }

@@ -1,5 +1,6 @@
 //! The call of each operator's kernel, with its geometry and constants as arguments.
 
+use super::rows;
 use super::tables::literal;
 use crate::fixed::Multiplier;
 use crate::ir::Window;
@@ -26,6 +27,9 @@ pub(super) fn call(graph: &QuantGraph, plan: &Plan, index: usize, node: &QNode) 
             limits(linear.bounds),
         )
     };
+    if let Some(text) = rows::call(graph, plan, index, node) {
+        return text;
+    }
     match &node.op {
         QOp::Conv2d { window, out_c, linear } => {
             format!("tml_conv2d({buffers}, {}, {})", tables(linear), geometry(window, Some(*out_c)))
@@ -92,25 +96,15 @@ pub(super) fn call(graph: &QuantGraph, plan: &Plan, index: usize, node: &QNode) 
             let list: Vec<String> = sizes.chain(*before).chain(*dims).map(|n| n.to_string()).collect();
             format!("tml_pad({buffers}, {}, {})", to.zero_point, list.join(", "))
         }
-        QOp::Transpose { dims, perm } => {
-            let mut steps = vec![1_usize; dims.len()];
-            for axis in (1..dims.len()).rev() {
-                steps[axis - 1] = steps[axis] * dims[axis];
-            }
-            let padding = 4 - perm.len().min(4);
-            let counts = (0..padding).map(|_| 1).chain(perm.iter().map(|axis| dims[*axis]));
-            let steps = (0..padding).map(|_| 0).chain(perm.iter().map(|axis| steps[*axis]));
-            let list: Vec<String> = counts.chain(steps).map(|n| n.to_string()).collect();
-            format!("tml_transpose({buffers}, {})", list.join(", "))
-        }
+        QOp::Binary { .. } | QOp::Mean { .. } | QOp::Strided { .. } => String::new(),
     }
 }
 
-fn limits(bounds: Bounds) -> String {
+pub(super) fn limits(bounds: Bounds) -> String {
     format!("{}, {}", bounds.low, bounds.high)
 }
 
-fn factor(multiplier: Multiplier) -> String {
+pub(super) fn factor(multiplier: Multiplier) -> String {
     format!("{}, {}", multiplier.value, multiplier.shift)
 }
 

@@ -1,6 +1,6 @@
 //! The C source of each operator's kernel, as it stands in `kernels/*.c`.
 
-use crate::qir::QOp;
+use crate::qir::{QBinary, QOp};
 
 /// What every model begins with.
 pub(super) const BASE: &str = include_str!("../kernels/base.c");
@@ -8,6 +8,9 @@ pub(super) const BASE: &str = include_str!("../kernels/base.c");
 pub(super) const MULTIPLY: &str = include_str!("../kernels/multiply.c");
 /// Bounds of an output.
 pub(super) const SATURATE: &str = include_str!("../kernels/saturate.c");
+
+/// Operands in RAM or in flash.
+pub(super) const OPERAND: &str = include_str!("../kernels/operand.c");
 
 /// The kernel of an operator.
 pub(super) fn kernel(op: &QOp) -> &'static str {
@@ -23,6 +26,13 @@ pub(super) fn kernel(op: &QOp) -> &'static str {
         QOp::Lookup { .. } => include_str!("../kernels/lookup.c"),
         QOp::Concat { .. } => include_str!("../kernels/concat.c"),
         QOp::Pad { .. } => include_str!("../kernels/pad.c"),
-        QOp::Transpose { .. } => include_str!("../kernels/transpose.c"),
+        QOp::Binary { function, .. } => match function {
+            QBinary::Sum { .. } => include_str!("../kernels/sum.c"),
+            QBinary::Mul { .. } => include_str!("../kernels/mul.c"),
+            QBinary::Maximum { .. } | QBinary::Minimum { .. } => include_str!("../kernels/extreme.c"),
+            QBinary::PRelu { .. } => include_str!("../kernels/prelu.c"),
+        },
+        QOp::Mean { .. } => include_str!("../kernels/mean.c"),
+        QOp::Strided { .. } => include_str!("../kernels/move.c"),
     }
 }

@@ -8,6 +8,7 @@
 mod call;
 mod header;
 mod kernels;
+mod rows;
 mod tables;
 
 use std::fmt::Write as _;
@@ -18,7 +19,7 @@ use crate::plan::Plan;
 use crate::qir::{QOp, QuantGraph};
 use call::{call, offset};
 use header::{harmless, header};
-use kernels::{BASE, MULTIPLY, SATURATE, kernel};
+use kernels::{BASE, MULTIPLY, OPERAND, SATURATE, kernel};
 use tables::{constants, table};
 
 /// Name and version of the compiler, as artifacts carry it.
@@ -54,6 +55,9 @@ pub fn c99(graph: &QuantGraph, plan: &Plan, name: &str) -> Sources {
             MULTIPLY.split("/* x * multiplier").next().unwrap_or(MULTIPLY)
         });
     }
+    if all.contains("TML_OPERAND(") {
+        helpers.push(OPERAND);
+    }
     if all.contains("tml_saturate(") {
         helpers.push(SATURATE);
     }
@@ -78,7 +82,7 @@ pub fn c99(graph: &QuantGraph, plan: &Plan, name: &str) -> Sources {
         if let Some(linear) = node.op.linear() {
             constants(&mut c, index, linear);
         }
-        if let QOp::Lookup { table: values } = &node.op {
+        if let QOp::Lookup { table: values } | QOp::Binary { constant: Some(values), .. } = &node.op {
             table(&mut c, "int8_t", "table", index, values.iter().map(|v| i32::from(*v)));
         }
     }

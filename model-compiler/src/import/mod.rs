@@ -11,7 +11,10 @@ mod onnx_join;
 mod onnx_linear;
 mod onnx_shape;
 pub mod tflite;
-mod tflite_ops;
+mod tflite_file;
+mod tflite_int8;
+mod tflite_move;
+mod tflite_step;
 mod value;
 mod wire_scan;
 
@@ -79,8 +82,11 @@ HardSwish, Identity, LeakyRelu, MatMul, MaxPool, Mul, Pad (zeros), QuantizeLinea
 Sigmoid, Softmax, Squeeze, Sub, Tanh, Transpose, Unsqueeze; on constants also Cast, Gather, Shape";
 
 /// Operators that [`tflite::import`] knows, as error messages list them.
-pub const SUPPORTED_TFLITE: &str = "ADD, AVERAGE_POOL_2D, CONCATENATION, CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, MAX_POOL_2D, \
-PAD, RELU, RELU6, RESHAPE, SOFTMAX, SQUEEZE, all int8";
+pub const SUPPORTED_TFLITE: &str = "ADD, AVERAGE_POOL_2D, CONCATENATION, CONV_2D, DEPTHWISE_CONV_2D, \
+DEPTH_TO_SPACE, DEQUANTIZE, EXPAND_DIMS, FULLY_CONNECTED, HARD_SWISH, LEAKY_RELU, LOGISTIC, MAXIMUM, MAX_POOL_2D, \
+MEAN, MINIMUM, MUL, PACK, PAD, PRELU, QUANTIZE, REDUCE_MAX, RELU, RELU6, RELU_N1_TO_1, RESHAPE, \
+RESIZE_NEAREST_NEIGHBOR (whole factors), REVERSE_V2, SHAPE, SLICE, SOFTMAX, SPACE_TO_DEPTH, SPLIT, SPLIT_V, SQUEEZE, \
+STRIDED_SLICE, SUB, TANH, TRANSPOSE, UNPACK, all int8";
 
 /// Why a model file cannot be imported.
 #[derive(Debug, Error, PartialEq)]

@@ -17,6 +17,7 @@ use super::constant::{Constant, checked_len, checked_shape};
 use super::value::{Activation, Value};
 use super::{Budget, Fault, ImportError, ImportLimits, SUPPORTED_ONNX, fold, shown, wire_scan};
 use crate::ir::{Graph, Node, Op, Tensor, Unary};
+use crate::strided::Strided;
 
 /// Most length-delimited protobuf fields of a file; bounds the memory that decoding takes.
 const MAX_FIELDS: u64 = 300_000;
@@ -286,7 +287,11 @@ impl Importer {
         let perm: Vec<usize> =
             order.iter().filter_map(|axis| value.order.iter().position(|stored| stored == axis)).collect();
         let stored: Vec<usize> = order.iter().map(|axis| value.base[*axis]).collect();
-        let tensor = self.push(Op::Transpose { dims, perm }, vec![value.tensor], stored)?;
+        let tensor = self.push(
+            Op::Strided { path: Strided::transposed(&dims, &perm).simplified() },
+            vec![value.tensor],
+            stored,
+        )?;
         Ok(Activation { tensor, order: order.to_vec(), ..value.clone() })
     }
 }

@@ -73,6 +73,76 @@ fn golden_vectors_of_real_models_differ_in_no_byte() {
     }
 }
 
+/// The files of `tests/data/tflite`, one for each operator and use, with vectors of TFLite's reference kernels.
+fn operators() -> Vec<(String, Vec<u8>, Vec<u8>)> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tflite");
+    let mut found: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "tflite"))
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            (name, std::fs::read(&path).unwrap(), std::fs::read(path.with_extension("vectors")).unwrap())
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// Inputs and answers as int8, whatever the file has at its edges.
+fn int8_vectors(name: &str, graph: &QuantGraph, vectors: &[u8]) -> (Vec<Vec<i8>>, Vec<i8>) {
+    let (input, output) = (&graph.tensors[graph.input], &graph.tensors[graph.output]);
+    let float = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().unwrap());
+    let (size, turn): (usize, fn(u8) -> i8) = match name {
+        "edges_float" => (4, u8::cast_signed),
+        "edges_uint8" => (1, |byte| (byte ^ 0x80).cast_signed()),
+        _ => (1, u8::cast_signed),
+    };
+    let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+    for pair in vectors.chunks_exact(size * (input.len() + output.len())) {
+        let (into, out) = pair.split_at(size * input.len());
+        if size == 4 {
+            inputs.push(into.chunks_exact(4).map(|value| input.quantize(float(value))).collect());
+            outputs.extend(out.chunks_exact(4).map(|value| output.quantize(float(value))));
+        } else {
+            inputs.push(into.iter().map(|byte| turn(*byte)).collect());
+            outputs.extend(out.iter().map(|byte| turn(*byte)));
+        }
+    }
+    (inputs, outputs)
+}
+
+#[test]
+fn each_operator_answers_as_the_reference_kernels_do() {
+    let cc = compiler("cc");
+    let mut wrong = Vec::new();
+    for (name, file, vectors) in operators() {
+        let graph = match import::tflite(&file, &ImportLimits::default()) {
+            Ok(graph) => graph,
+            Err(error) => {
+                wrong.push(format!("{name}: {error}"));
+                continue;
+            }
+        };
+        let (inputs, expected) = int8_vectors(&name, &graph, &vectors);
+        assert_eq!(inputs.len(), 8, "{name}");
+        let got: Vec<i8> = inputs.iter().flat_map(|input| reference::run(&graph, input).unwrap()).collect();
+        let different = got.iter().zip(&expected).filter(|(a, b)| a != b).count();
+        let plan = plan::plan(&graph);
+        assert_eq!(plan::conflict(&graph, &plan), None, "{name}");
+        if different > 0 || got.len() != expected.len() {
+            wrong.push(format!("{name}: {different} of {} bytes differ in the reference", expected.len()));
+        }
+        let Some(cc) = &cc else { continue };
+        let flags: Vec<&str> = STRICT.iter().copied().chain(["-O1"]).collect();
+        let answers = run_c(cc, &flags, &codegen::c99(&graph, &plan, &name), &inputs);
+        if answers != got {
+            wrong.push(format!("{name}: C differs from the reference"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn an_int8_file_compiles_to_an_artifact_without_calibration() {
     let Some(golden) = models().into_iter().find(|golden| golden.name == "kws") else { return };
