@@ -120,6 +120,9 @@ pub struct Up {
     /// Number of virtual boards.
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=32))]
     pub boards: u8,
+    /// What the virtual boards are: processes of this machine, Arduino Unos in simavr, or Cortex-M4s in QEMU.
+    #[arg(long, default_value = "native", value_name = "BOARD", value_parser = BOARDS)]
+    pub board: String,
     /// Pace the virtual boards' serial lines to so many bits per second, as real ones; 0 is as fast as it goes.
     #[arg(long, default_value_t = 0, value_name = "BAUD")]
     pub baud: u32,
@@ -334,6 +337,9 @@ pub struct Relay {
     pub boards: Option<PathBuf>,
 }
 
+/// Board types that this machine can stand in for.
+const BOARDS: [&str; 3] = ["native", "uno", "cortex-m4"];
+
 /// `tinymlaas board`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Board {
@@ -343,7 +349,10 @@ pub struct Board {
     /// Its folder: flash, identity, and the link `tty` to its serial port.
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
-    /// Pace the serial line to so many bits per second, as a real one; 0 is as fast as it goes.
+    /// What it is.
+    #[arg(long, default_value = "native", value_name = "BOARD", value_parser = BOARDS)]
+    pub board: String,
+    /// Pace the serial line to so many bits per second, as a real one; 0 is as fast as it goes. An Uno keeps its own.
     #[arg(long, default_value_t = 0)]
     pub baud: u32,
 }

@@ -1,13 +1,16 @@
-//! One virtual board as a process of its own, for the tests: `board NAME DIR BAUD`.
+//! One virtual board as a process of its own, for the tests: `board NAME DIR BAUD [cortex-m4]`.
 
 use std::sync::atomic::AtomicBool;
 
+use virtual_board::Machine;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [name, dir, baud] = arguments.as_slice() else {
-        return Err("usage: board NAME DIR BAUD".into());
+    let [name, dir, baud, kind @ ..] = arguments.as_slice() else {
+        return Err("usage: board NAME DIR BAUD [cortex-m4]".into());
     };
-    let mut config = virtual_board::BoardConfig::new(name.as_str(), dir);
+    let machine = if kind.is_empty() { Machine::Native } else { Machine::CortexM4 };
+    let mut config = virtual_board::BoardConfig::of(machine, name.as_str(), dir);
     config.baud = baud.parse()?;
     virtual_board::run(&config, &AtomicBool::new(false))?;
     Ok(())

@@ -61,6 +61,7 @@ const FILES: &[&str] = &[
     include_str!("../boards/nano.json"),
     include_str!("../boards/nano-old.json"),
     include_str!("../boards/mega2560.json"),
+    include_str!("../boards/cortex-m4.json"),
 ];
 
 /// All board types.

@@ -35,6 +35,11 @@ pub struct Port {
 
 const PORTS: &[Port] = &[
     Port { name: "native", files: &[("board_native.c", include_str!("../c/board_native.c"))], linker_script: None },
+    Port {
+        name: "mps2",
+        files: &[("board_mps2.c", include_str!("../c/board_mps2.c")), ("mps2.ld", include_str!("../c/mps2.ld"))],
+        linker_script: Some("mps2.ld"),
+    },
     Port { name: "avr", files: &[("board_avr.c", include_str!("../c/board_avr.c"))], linker_script: None },
 ];
 

@@ -1,7 +1,6 @@
 //! The microcontroller: the flashed firmware as a child process on two pipes.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -9,10 +8,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, kill_process_group, prlimit};
+use rustix::process::{Pid, Rlimit, Signal, kill_process, kill_process_group, prlimit};
 
-/// Memory that firmware may map: far more than a model needs, far less than a host has.
-const MEMORY: u64 = 512 * 1024 * 1024;
+use crate::machine::Machine;
 
 /// Running firmware. Killed with its whole process group when dropped.
 #[derive(Debug)]
@@ -26,16 +24,14 @@ pub struct App {
 }
 
 impl App {
-    /// Starts the executable at `path`.
-    pub fn start(path: &Path, boot_count: u32) -> io::Result<Self> {
-        let mut magic = [0; 4];
-        File::open(path)?.read_exact(&mut magic)?;
-        if magic != *b"\x7fELF" {
-            // The C library would hand it to a shell as a script.
-            return Err(io::Error::other("the image is not an executable of this machine"));
-        }
-        let mut child = Command::new(path)
+    /// Starts the firmware in the file `path`.
+    pub fn start(machine: Machine, path: &Path, boot_count: u32) -> io::Result<Self> {
+        machine.check(path)?;
+        let (program, arguments) = machine.command(path);
+        let mut child = Command::new(program)
+            .args(arguments)
             .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("TML_BOOT_COUNT", boot_count.to_string())
             .env("TML_PARENT", std::process::id().to_string())
             .current_dir("/")
@@ -47,7 +43,7 @@ impl App {
         let group = Pid::from_child(&child);
         let pipes = child.stdin.take().zip(child.stdout.take());
         // Set from outside: code between fork and exec would need `unsafe`.
-        let set = limit(group).and_then(|()| {
+        let set = limit(machine, group).and_then(|()| {
             let (input, output) = pipes.ok_or(Errno::BADF)?;
             rustix::io::ioctl_fionbio(&input, true)?;
             rustix::io::ioctl_fionbio(&output, true)?;
@@ -147,15 +143,8 @@ pub fn end_leftovers(path: &Path) {
     }
 }
 
-fn limit(pid: Pid) -> Result<(), Errno> {
-    let limits = [
-        (Resource::As, MEMORY),
-        (Resource::Core, 0),
-        (Resource::Fsize, 0),
-        (Resource::Nofile, 16),
-        (Resource::Nproc, 0),
-    ];
-    for (resource, value) in limits {
+fn limit(machine: Machine, pid: Pid) -> Result<(), Errno> {
+    for &(resource, value) in machine.limits() {
         let limit = Rlimit { current: Some(value), maximum: Some(value) };
         match prlimit(Some(pid), resource, limit) {
             Ok(_) => {}

@@ -16,9 +16,6 @@ use crate::splitter::{Part, Splitter};
 use crate::tty::Tty;
 use crate::{BoardConfig, BoardError};
 
-/// Board type, as in the relay's board files.
-pub const BOARD: &str = "native";
-
 /// Most bytes that wait in one direction; beyond it they are lost, as on any serial line.
 const QUEUE: usize = 64 * 1024;
 /// How often a shutdown is looked for.
@@ -49,7 +46,7 @@ impl Board {
         let serial_number = folder.serial_number()?;
         let tty = Tty::open()?;
         let identity = BoardIdentity {
-            board: BOARD.to_owned(),
+            board: config.machine.board().to_owned(),
             name: config.name.clone(),
             serial_number: serial_number.clone(),
             product: "TinyMLaaS virtual board".to_owned(),

@@ -11,6 +11,7 @@ use crate::BoardConfig;
 use crate::app::{self, App};
 use crate::flash::Flash;
 use crate::identity::Folder;
+use crate::machine::Machine;
 
 /// First and longest pause before crashed firmware is started again.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -30,6 +31,7 @@ enum State {
 #[derive(Debug)]
 pub struct Chip {
     folder: Folder,
+    machine: Machine,
     flash: Flash,
     state: State,
     serial_number: String,
@@ -48,6 +50,7 @@ impl Chip {
         let boot_count = folder.boot_count();
         let mut chip = Chip {
             folder,
+            machine: config.machine,
             flash,
             state: State::Bootloader(Instant::now()),
             serial_number,
@@ -198,7 +201,7 @@ impl Chip {
         if let Err(error) = self.folder.write("boot-count", self.boot_count.to_string().as_bytes()) {
             tracing::warn!(%error, "the boot count will not survive");
         }
-        match App::start(self.flash.path(), self.boot_count) {
+        match App::start(self.machine, self.flash.path(), self.boot_count) {
             Ok(app) => self.state = State::Running(app),
             Err(error) => self.crashed(format!("cannot start: {error}"), false),
         }
@@ -223,7 +226,7 @@ impl Chip {
                 State::Bootloader(_) => Mode::Bootloader,
                 State::Crashed(_) => Mode::Crashed,
             },
-            board: crate::board::BOARD.to_owned(),
+            board: self.machine.board().to_owned(),
             serial_number: self.serial_number.clone(),
             flash_capacity: self.flash.capacity(),
             flash_size: content.map_or(0, |c| c.size),

@@ -3,7 +3,8 @@
 //! A virtual board is a process. To a host it is a serial port, `DIR/tty`, opened exactly as
 //! `/dev/ttyACM0` would be. Inside it plays the parts of a real board: the USB-serial chip and
 //! bootloader (RESET and `BL_*` frames are its own), the flash memory (`DIR/flash.bin`) and the
-//! microcontroller (the flashed firmware, an executable, as a child process).
+//! microcontroller (the flashed firmware as a child process: an executable, or a Cortex-M4 in QEMU, see
+//! [`Machine`]). [`simulator`] has boards whose chip is simulated with its real bootloader.
 //!
 //! | file | what |
 //! |---|---|
@@ -24,6 +25,7 @@ mod board;
 mod chip;
 mod flash;
 mod identity;
+mod machine;
 mod pace;
 pub mod simulator;
 mod splitter;
@@ -35,6 +37,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 pub use identity::BoardIdentity;
+pub use machine::Machine;
 
 /// What a virtual board is like.
 #[derive(Debug, Clone)]
@@ -43,6 +46,8 @@ pub struct BoardConfig {
     pub name: String,
     /// Folder of the board; made (0700) if it does not exist.
     pub dir: PathBuf,
+    /// What its microcontroller is.
+    pub machine: Machine,
     /// Simulated line speed in bit/s, ten bits a byte, each direction; 0 is as fast as it goes.
     pub baud: u32,
     /// Size of the flash in bytes.
@@ -52,13 +57,19 @@ pub struct BoardConfig {
 }
 
 impl BoardConfig {
-    /// A board with 2 MiB of flash and an unpaced line.
+    /// A native board with an unpaced line.
     pub fn new(name: impl Into<String>, dir: impl Into<PathBuf>) -> Self {
+        Self::of(Machine::Native, name, dir)
+    }
+
+    /// A board of this kind with an unpaced line.
+    pub fn of(machine: Machine, name: impl Into<String>, dir: impl Into<PathBuf>) -> Self {
         BoardConfig {
+            machine,
             name: name.into(),
             dir: dir.into(),
             baud: 0,
-            flash_capacity: 2 * 1024 * 1024,
+            flash_capacity: machine.flash_capacity(),
             bootloader_timeout: Duration::from_secs(5),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use virtual_board::Machine;
+
 use crate::args::Board;
 use crate::exit::Failure;
 use crate::role;
@@ -9,6 +11,11 @@ use crate::role;
 /// Runs the board until a signal or the end of the lifeline.
 pub fn run(board: Board) -> Result<(), Failure> {
     role::start_logging();
+    let machine = match board.board.as_str() {
+        "uno" => return Err(uno(&board)),
+        "cortex-m4" => Machine::CortexM4,
+        _ => Machine::Native,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -20,8 +27,19 @@ pub fn run(board: Board) -> Result<(), Failure> {
         token.cancelled().await;
         stop.store(true, Ordering::Relaxed);
     });
-    let mut config = virtual_board::BoardConfig::new(board.name.as_str(), board.dir);
+    let mut config = virtual_board::BoardConfig::of(machine, board.name.as_str(), board.dir);
     config.baud = board.baud;
     // On this thread, which lives as long as the process: the firmware dies with the thread that started it.
     virtual_board::run(&config, stop).map_err(|error| Failure::Environment(error.to_string()))
+}
+
+/// Becomes the simulator of an Uno: the same process, so that signals and the lifeline reach it. Returns only a failure.
+fn uno(board: &Board) -> Failure {
+    use std::os::unix::process::CommandExt as _;
+    let failed = |error: &dyn std::fmt::Display| Failure::Environment(format!("the Uno cannot be simulated: {error}"));
+    let cache = board.dir.parent().unwrap_or(&board.dir).join(".simulators");
+    match virtual_board::simulator::uno(board.name.as_str(), &board.dir, &cache) {
+        Ok(mut command) => failed(&command.exec()),
+        Err(error) => failed(&error),
+    }
 }

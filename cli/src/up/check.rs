@@ -20,6 +20,7 @@ pub async fn machine(context: &Context, up: &Up) -> Result<File, Failure> {
     port(up.http_port, "the HTTP API", "--http-port").await?;
     if up.boards > 0 {
         compiler()?;
+        simulator(&up.board)?;
     }
     Ok(lock)
 }
@@ -79,6 +80,23 @@ async fn port(number: u16, what: &str, option: &str) -> Result<(), Failure> {
             }
         }
     }
+}
+
+/// Whether the machine has what stands in for such a board, and what builds for it.
+fn simulator(board: &str) -> Result<(), Failure> {
+    let missing = match board {
+        "uno" => virtual_board::simulator::missing_for_uno(),
+        "cortex-m4" => virtual_board::Machine::CortexM4.missing(),
+        _ => Vec::new(),
+    };
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Environment(format!(
+        "boards of type '{board}' need more of this machine: 'apt install {}', or start with boards that need nothing \
+         (without --board)",
+        missing.join(" ")
+    )))
 }
 
 /// Whether the host's C compiler works: virtual boards run what it builds.

@@ -91,12 +91,14 @@ async fn run_all(
         .await?;
     step.done(&context.api);
 
-    let step = Step::begin("relay", &format!("{} with {} virtual boards", up.relay, up.boards));
+    let step = Step::begin("relay", &format!("{} with {} virtual boards ({})", up.relay, up.boards, up.board));
     for number in 1..=up.boards {
         let name = format!("board-{number}");
         let dir = context.data_dir.join("boards").join(&name).display().to_string();
         let baud = up.baud.to_string();
-        let args = ["board", "--name", &name, "--dir", &dir, "--baud", &baud].map(str::to_owned).to_vec();
+        let args = ["board", "--name", &name, "--dir", &dir, "--board", &up.board, "--baud", &baud]
+            .map(str::to_owned)
+            .to_vec();
         supervisor.start(Child::new(&name, args));
     }
     supervisor.start(Child::new("relay", common(&["relay", "run", "--name", up.relay.as_str()])));

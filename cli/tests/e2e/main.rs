@@ -11,6 +11,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod boards;
 mod browser;
 mod client;
 mod crash;

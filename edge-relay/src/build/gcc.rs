@@ -72,6 +72,19 @@ pub const AVR: Family = Family {
            'dnf install avr-gcc avr-libc')",
 };
 
+/// GCC for ARM without an operating system, with newlib.
+pub const ARM: Family = Family {
+    name: "arm-none-eabi-gcc",
+    compilers: &["arm-none-eabi-gcc"],
+    variable: None,
+    size: "arm-none-eabi-size",
+    objcopy: Some("arm-none-eabi-objcopy"),
+    flags: &["-O2"],
+    link: &["-nostartfiles", "--specs=nano.specs"],
+    help: "arm-none-eabi-gcc was not found: install it with its C library (Debian: 'apt install gcc-arm-none-eabi \
+           libnewlib-arm-none-eabi'; Fedora: 'dnf install arm-none-eabi-gcc-cs arm-none-eabi-newlib')",
+};
+
 /// Flags for all of them.
 const COMMON: &[&str] = &["-std=c99", "-Wall", "-Wextra", "-ffunction-sections", "-fdata-sections"];
 

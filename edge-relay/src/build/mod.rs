@@ -49,7 +49,7 @@ impl Builder {
         process::sweep(&work);
         std::fs::create_dir_all(&work)?;
         let objects = objects::Objects::new(dir.join("objects"))?;
-        let families = [&gcc::NATIVE, &gcc::AVR];
+        let families = [&gcc::NATIVE, &gcc::AVR, &gcc::ARM];
         let toolchains = families.map(|family| {
             let toolchain: Arc<dyn Toolchain> = Arc::new(gcc::Gcc::new(family, &work, objects.clone(), limit));
             toolchain

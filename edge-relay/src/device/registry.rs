@@ -29,10 +29,10 @@ pub struct Plug {
 }
 
 impl Plug {
-    /// False once a virtual board has gone: its port's number goes to the next terminal that anybody opens, and
+    /// False once the device has gone. A virtual board's number goes to the next terminal that anybody opens, and
     /// what is written there would reach a stranger.
     pub fn is_current(&self) -> bool {
-        let Some(folder) = &self.folder else { return true };
+        let Some(folder) = &self.folder else { return std::path::Path::new(&self.port).exists() };
         virtual_board(folder).is_some_and(|found| found.plug == *self)
     }
 }

@@ -155,6 +155,14 @@ impl Bench {
         self.boards.push(Process::start(&mut command));
     }
 
+    /// A Cortex-M4 in QEMU.
+    pub fn add_cortex_m4(&mut self, number: usize) {
+        let name = format!("board-{number}");
+        let mut command = Command::new(example("board"));
+        command.arg(&name).arg(self.path("boards").join(&name)).args(["0", "cortex-m4"]);
+        self.boards.push(Process::start(&mut command));
+    }
+
     /// An Arduino Uno in simavr with its bootloader.
     pub fn add_uno(&mut self, number: usize) {
         let name = format!("board-{number}");

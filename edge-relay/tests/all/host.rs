@@ -326,6 +326,15 @@ impl Host {
             .collect()
     }
 
+    /// Waits until a device's log has so many lines with this word.
+    pub async fn log_lines(&self, device: &str, word: &str, count: usize) {
+        let end = Instant::now() + LIMIT;
+        while self.log(device).iter().filter(|line| line.contains(word)).count() < count {
+            assert!(Instant::now() < end, "no {count} lines with '{word}' in {:#?}", self.log(device));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Asserts that no number of any stream is missing below the highest one seen.
     pub fn assert_gap_free(&self) {
         for ((journal, stream), numbers) in &self.seen.lock().unwrap().numbers {

@@ -4,6 +4,7 @@
 mod bad_input;
 mod bench;
 mod boards;
+mod cortex_m4;
 mod crash;
 mod effects;
 mod figures;

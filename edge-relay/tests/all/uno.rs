@@ -56,3 +56,55 @@ async fn a_model_is_built_flashed_verified_and_observed_on_an_uno() {
     assert_eq!(host.end("n").await["code"], "no_firmware");
     host.assert_gap_free();
 }
+
+/// Kills the board as soon as avrdude writes, as pulling its plug would.
+async fn unplug_while_it_is_written(bench: &mut Bench, id: &str) {
+    bench.host.event("flashing", |e| e["command"] == id && e["state"] == "flashing").await;
+    bench.host.log_lines("board-1", "avrdude: writing", 2).await;
+    bench.boards.pop().unwrap().kill();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_cut_in_the_middle_of_a_flash_is_mended() {
+    if skipped("what_is_cut_in_the_middle_of_a_flash_is_mended") {
+        return;
+    }
+    let mut bench = bench().await;
+    let good = make(20, Kind::Good, 100);
+    bench.host.install("good", "board-1", &good).await;
+    bench.host.succeeds("good").await;
+
+    // Unplugged: the command fails, and the last good firmware goes back as soon as the board is back.
+    let other = make(21, Kind::Good, 800);
+    bench.host.install("cut", "board-1", &other).await;
+    unplug_while_it_is_written(&mut bench, "cut").await;
+    let end = bench.host.end("cut").await;
+    assert_eq!((&end["state"], &end["code"]), (&json!("failed"), &json!("device_lost")), "{end}");
+    bench.add_uno(1);
+    bench.host.log_lines("board-1", "half written", 1).await;
+    let mended = |s: &serde_json::Value| {
+        let device = &s["devices"][0];
+        device["status"] == "running" && device["firmware"]["artifact"] == good.id.as_str()
+    };
+    bench.host.state("mended", mended).await;
+    bench.host.send(json!({"id": "t", "verb": "self_test", "device": "board-1"})).await;
+    bench.host.succeeds("t").await;
+
+    // The relay is killed: its next start goes on with the command.
+    bench.host.install("killed", "board-1", &make(22, Kind::Good, 900)).await;
+    bench.host.event("flashing", |e| e["command"] == "killed" && e["state"] == "flashing").await;
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await; // avrdude is writing, or about to
+    bench.kill_relay();
+    bench.start_relay();
+    bench.host.succeeds("killed").await;
+
+    // Firmware that fails its self-test is rolled back.
+    bench.host.install("wrong", "board-1", &make(23, Kind::Wrong, 100)).await;
+    assert_eq!(bench.host.end("wrong").await["code"], "rolled_back");
+
+    // A model that needs more than there is never reaches the board: 1900 bytes of constants in RAM.
+    bench.host.install("large", "board-1", &make(24, Kind::Good, 1900)).await;
+    let end = bench.host.end("large").await;
+    assert_eq!(end["code"], "does_not_fit", "{end}");
+    assert!(!bench.host.states("large").contains(&"flashing".to_owned()));
+}

@@ -72,7 +72,7 @@ impl Avrdude {
             format!("-Uflash:w:{IMAGE}:r"),
         ];
         let since = Instant::now();
-        let ended = tool::run("avrdude", &arguments, (folder, LIMIT, HELP), &mut |text| {
+        let ended = tool::run("avrdude", &arguments, (folder, LIMIT, HELP), &|| line.is_current(), &mut |text| {
             let step = [("initialized", 0.1), ("writing", 0.15), ("written", 0.6), ("verified", 1.0)];
             if let Some((_, progress)) = step.iter().rev().find(|(word, _)| text.contains(word)) {
                 // Whether to go on is no question here: half a firmware is worse than none.
@@ -85,11 +85,11 @@ impl Avrdude {
             return Ok(());
         }
         let said = ended.last();
-        if ended.status.is_none() {
-            return Err(Fault::Tool(format!("avrdude was killed after {} s", LIMIT.as_secs())));
-        }
         if !line.is_current() || ended.says(&["No such file or directory", "No such device"]) {
             return Err(Fault::Lost(format!("while avrdude wrote to it ({said})")));
+        }
+        if ended.status.is_none() {
+            return Err(Fault::Tool(format!("avrdude was killed after {} s", LIMIT.as_secs())));
         }
         if ended.says(&["Permission denied"]) {
             return Err(Fault::Denied(line.path().to_owned()));

@@ -20,7 +20,7 @@ const MAX_LINE: u64 = 4096;
 /// How a program ended, and what it said.
 #[derive(Debug)]
 pub struct Ended {
-    /// `None`: it was killed at its time limit.
+    /// `None`: it was killed, at its time limit or because the board had gone.
     pub status: Option<ExitStatus>,
     /// All it wrote.
     pub lines: Vec<String>,
@@ -43,7 +43,11 @@ impl Ended {
     }
 }
 
-/// Runs a program in `folder` for at most `limit`.
+/// How often it is looked whether the board is still there.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Runs a program in `folder` for at most `limit`, and no longer than the board `is_there`: a program that lost its port
+/// may wait a long time for nothing.
 ///
 /// # Errors
 /// [`Fault::ToolMissing`] with `help` if it is not installed, [`Fault::Tool`] if it does not start.
@@ -51,6 +55,7 @@ pub fn run(
     program: &str,
     arguments: &[String],
     (folder, limit, help): (&Folder, Duration, &str),
+    is_there: &dyn Fn() -> bool,
     on_line: &mut dyn FnMut(&str),
 ) -> Result<Ended, Fault> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
@@ -76,13 +81,14 @@ pub fn run(
     let deadline = Instant::now() + limit;
     let mut lines = Vec::new();
     let in_time = loop {
-        match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        match receiver.recv_timeout(LOOK.min(deadline.saturating_duration_since(Instant::now()))) {
             Ok(line) => {
                 on_line(&line);
                 lines.push(line);
             }
             Err(RecvTimeoutError::Disconnected) => break true,
-            Err(RecvTimeoutError::Timeout) => break false,
+            Err(RecvTimeoutError::Timeout) if Instant::now() >= deadline || !is_there() => break false,
+            Err(RecvTimeoutError::Timeout) => {}
         }
     };
     let status = if in_time { wait(&mut child, deadline).map_err(failed)? } else { None };
