@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use firmware::message::{BoardMessage, Info, NakCode};
-use firmware::session::{Event, Inference, Outcome, SessionError, hello};
+use firmware::session::{Event, Inference, Outcome, SessionError};
 
 use super::port::{Fault, SerialLine};
 use super::programmer::Programmer;
@@ -27,7 +27,7 @@ pub enum Condition {
 /// # Errors
 /// [`Fault`], also if neither firmware nor bootloader answers.
 pub fn condition(line: &mut SerialLine, programmer: &dyn Programmer, ear: &mut Ear) -> Result<Condition, Fault> {
-    match line.run(&mut hello(), &mut |event| ear.hear(event)) {
+    match line.run(&mut programmer.hello(), &mut |event| ear.hear(event)) {
         Ok(BoardMessage::Info(info)) => Ok(Condition::Running(Box::new(info))),
         Ok(_) | Err(Fault::Session(_)) => programmer.unanswered(line, ear),
         Err(fault) => Err(fault),

@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use firmware::session::{Event, FlashReport};
+use firmware::message::HostMessage;
+use firmware::session::{Ask, Event, FlashReport};
 
 use super::{Programmer, tool};
 use crate::boards::{BoardType, Upload};
@@ -120,6 +121,11 @@ impl Programmer for Avrdude {
 
     fn reset(&self, line: &mut SerialLine, _: &mut Ear) -> Result<(), Fault> {
         line.pulse()
+    }
+
+    /// Opening the port has reset the board, and its bootloader waits for a programmer first: up to two seconds.
+    fn hello(&self) -> Ask {
+        Ask::new(HostMessage::Hello, Duration::from_millis(500), 20)
     }
 
     fn unanswered(&self, _: &mut SerialLine, _: &mut Ear) -> Result<Condition, Fault> {

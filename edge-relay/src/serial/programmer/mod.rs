@@ -6,7 +6,7 @@ mod tool;
 
 use std::path::Path;
 
-use firmware::session::FlashReport;
+use firmware::session::{Ask, FlashReport, hello};
 
 use super::port::{Fault, SerialLine};
 use super::talk::Condition;
@@ -32,6 +32,11 @@ pub trait Programmer: Send {
     /// # Errors
     /// [`Fault`].
     fn reset(&self, line: &mut SerialLine, ear: &mut Ear) -> Result<(), Fault>;
+
+    /// Asks for the firmware, with the patience that the board's start needs.
+    fn hello(&self) -> Ask {
+        hello()
+    }
 
     /// What to make of a board on which no firmware of ours answers.
     ///
