@@ -2,6 +2,7 @@
 //!
 //! Everything in here blocks, with bounded waits, and runs on threads for blocking work.
 
+mod holder;
 pub mod port;
 pub mod programmer;
 pub mod talk;

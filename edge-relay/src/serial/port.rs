@@ -23,7 +23,8 @@ pub enum Fault {
     Busy(String),
     /// The relay may not open the port.
     #[error(
-        "the relay may not open {0}: add its user to the group that owns the port (Debian: 'usermod -aG dialout USER')"
+        "the relay may not open {0}: add its user to the group that owns the port (Debian: 'usermod -aG dialout USER'), \
+         or give it to that group by a udev rule: SUBSYSTEM==\"tty\", GROUP=\"dialout\", MODE=\"0660\""
     )]
     Denied(String),
     /// The port is gone or failed.
@@ -147,7 +148,11 @@ impl SerialLine {
 
     fn why(&self, error: &serialport::Error) -> Fault {
         use std::io::ErrorKind;
-        let shown = format!("{} ({error})", self.path());
+        let holder = super::holder::of(std::path::Path::new(self.path()));
+        let shown = match holder {
+            Some(holder) => format!("{} ({error}; {holder} has it open)", self.path()),
+            None => format!("{} ({error})", self.path()),
+        };
         match error.kind() {
             serialport::ErrorKind::NoDevice if std::path::Path::new(self.path()).exists() => Fault::Busy(shown),
             serialport::ErrorKind::Io(ErrorKind::PermissionDenied) => Fault::Denied(shown),
