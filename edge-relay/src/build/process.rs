@@ -82,7 +82,7 @@ pub fn note(group: Pid, dir: &Path) -> std::io::Result<()> {
 
 /// Limits a process from outside, because code between fork and exec would need `unsafe`. Children that it has
 /// started before are not limited; they still end with the group.
-fn confine(pid: Pid, limit: Duration) {
+pub fn confine(pid: Pid, limit: Duration) {
     let cpu = limit.as_secs().max(1) + 5;
     let limits = [(Resource::As, MEMORY), (Resource::Fsize, FILE), (Resource::Core, 0), (Resource::Cpu, cpu)];
     for (resource, value) in limits {

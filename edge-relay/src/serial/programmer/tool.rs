@@ -71,6 +71,8 @@ pub fn run(
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let mut group = process::Group(pid);
     if let Some(pid) = pid {
+        // A programmer that outlives a killed relay may spin on a port that is gone.
+        process::confine(pid, limit);
         process::note(pid, folder.dir()).map_err(failed)?;
     }
     let (sender, receiver) = mpsc::channel();
