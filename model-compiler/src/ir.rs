@@ -15,6 +15,8 @@ pub type TensorId = usize;
 pub struct Graph {
     /// Name as the model file gives it.
     pub name: String,
+    /// Format of the model file: `onnx` or `tflite`.
+    pub format: &'static str,
     /// All activations.
     pub tensors: Vec<Tensor>,
     /// Operators in execution order.

@@ -9,6 +9,8 @@ mod common;
 mod corrupt;
 #[path = "all/digits.rs"]
 mod digits;
+#[path = "all/exports.rs"]
+mod exports;
 #[path = "all/import.rs"]
 mod import;
 #[path = "all/random.rs"]

@@ -9,9 +9,14 @@ pub mod onnx;
 mod onnx_conv;
 mod onnx_join;
 mod onnx_linear;
+mod onnx_ml;
+mod onnx_move;
+mod onnx_pair;
+mod onnx_reduce;
 mod onnx_shape;
 pub mod tflite;
 mod tflite_file;
+mod tflite_float;
 mod tflite_int8;
 mod tflite_move;
 mod tflite_step;
@@ -39,7 +44,7 @@ impl Model {
     /// Name of the format that it came in.
     pub fn format(&self) -> &'static str {
         match self {
-            Self::Float(_) => "onnx",
+            Self::Float(graph) => graph.format,
             Self::Int8(_) => "tflite",
         }
     }
@@ -51,7 +56,7 @@ impl Model {
 /// As [`onnx()`] and [`tflite()`].
 pub fn model(bytes: &[u8], limits: &ImportLimits) -> Result<Model, ImportError> {
     if tflite::is_tflite(bytes) {
-        return tflite::import(bytes, limits).map(Model::Int8);
+        return tflite::import_any(bytes, limits);
     }
     onnx::import(bytes, limits).map(Model::Float)
 }
@@ -76,17 +81,19 @@ impl Default for ImportLimits {
 }
 
 /// Operators that [`onnx::import`] knows, as error messages list them.
-pub const SUPPORTED_ONNX: &str = "Add, AveragePool, BatchNormalization, Clip, Concat, Constant, Conv, \
-DequantizeLinear, Div, Dropout, Elu, Flatten, Gemm, GlobalAveragePool, GlobalMaxPool, HardSigmoid, \
-HardSwish, Identity, LeakyRelu, MatMul, MaxPool, Mul, Pad (zeros), QuantizeLinear, ReduceMean (height and width), Relu, Reshape, \
-Sigmoid, Softmax, Squeeze, Sub, Tanh, Transpose, Unsqueeze; on constants also Cast, Gather, Shape";
+pub const SUPPORTED_ONNX: &str = "Add, AveragePool, BatchNormalization, Cast (to float), Clip, Concat, Constant, Conv, \
+DepthToSpace, DequantizeLinear, Div, Dropout, Elu, Flatten, Gemm, GlobalAveragePool, GlobalMaxPool, HardSigmoid, \
+HardSwish, Identity, LeakyRelu, MatMul, Max, MaxPool, Min, Mul, Neg, Pad (zeros), PRelu, QuantizeLinear, ReduceMax, \
+ReduceMean, Relu, Reshape, Resize and Upsample (nearest, whole factors), Sigmoid, Slice, Softmax, SpaceToDepth, \
+Split, Squeeze, Sub, Tanh, Transpose, Unsqueeze; on constants also ConstantOfShape, Gather, Shape; of ai.onnx.ml LinearClassifier, \
+LinearRegressor, Normalizer, Scaler, ZipMap";
 
 /// Operators that [`tflite::import`] knows, as error messages list them.
 pub const SUPPORTED_TFLITE: &str = "ADD, AVERAGE_POOL_2D, CONCATENATION, CONV_2D, DEPTHWISE_CONV_2D, \
 DEPTH_TO_SPACE, DEQUANTIZE, EXPAND_DIMS, FULLY_CONNECTED, HARD_SWISH, LEAKY_RELU, LOGISTIC, MAXIMUM, MAX_POOL_2D, \
 MEAN, MINIMUM, MUL, PACK, PAD, PRELU, QUANTIZE, REDUCE_MAX, RELU, RELU6, RELU_N1_TO_1, RESHAPE, \
 RESIZE_NEAREST_NEIGHBOR (whole factors), REVERSE_V2, SHAPE, SLICE, SOFTMAX, SPACE_TO_DEPTH, SPLIT, SPLIT_V, SQUEEZE, \
-STRIDED_SLICE, SUB, TANH, TRANSPOSE, UNPACK, all int8";
+STRIDED_SLICE, SUB, TANH, TRANSPOSE, UNPACK, all int8 or all float32";
 
 /// Why a model file cannot be imported.
 #[derive(Debug, Error, PartialEq)]

@@ -95,9 +95,11 @@ impl Importer {
                 names(inputs.iter().map(|i| i.name.as_str()))
             )));
         };
-        let [output] = file.output.as_slice() else {
+        // Classifiers of scikit-learn's converter give labels and probabilities.
+        let outputs: Vec<&ValueInfoProto> = file.output.iter().filter(|output| !is_label(output)).collect();
+        let [output] = outputs.as_slice() else {
             return Err(malformed(format!(
-                "it has {} outputs ({}), models with one output are supported",
+                "it has {} outputs ({}), models with one output are supported, beside one of labels",
                 file.output.len(),
                 names(file.output.iter().map(|o| o.name.as_str()))
             )));
@@ -125,8 +127,9 @@ impl Importer {
                     self.values.insert(name.clone(), Value::Constant(constant));
                 }
             }
-            let value = self.node(node).map_err(|fault| fault.at(&self.current, &node.op_type))?;
-            if let Some(name) = node.output.first() {
+            let values = self.node(node).map_err(|fault| fault.at(&self.current, &node.op_type))?;
+            let names = node.output.iter().skip(usize::from(is_classifier(node)));
+            for (name, value) in names.zip(values) {
                 self.values.insert(name.clone(), value);
             }
         }
@@ -148,6 +151,7 @@ impl Importer {
         }
         Ok(Graph {
             name: file.name.clone(),
+            format: "onnx",
             tensors: self.tensors,
             nodes: self.nodes,
             input: input_id,
@@ -157,8 +161,11 @@ impl Importer {
         })
     }
 
-    /// Imports one node; the value is that of its first output.
-    fn node(&mut self, node: &NodeProto) -> Result<Value, Fault> {
+    /// Imports one node; the values are those of its first outputs.
+    fn node(&mut self, node: &NodeProto) -> Result<Vec<Value>, Fault> {
+        if node.domain == "ai.onnx.ml" {
+            return self.ml_node(node, &Attributes(node)).map(|value| vec![Value::Activation(value)]);
+        }
         if !(node.domain.is_empty() || node.domain == "ai.onnx") {
             return Err(Fault::unsupported(
                 format!("the operator set `{}` is unknown", shown(&node.domain)),
@@ -167,17 +174,26 @@ impl Importer {
         }
         let attributes = Attributes(node);
         if let Some(constant) = self.constant_node(node, &attributes)? {
-            return Ok(Value::Constant(constant));
+            return Ok(vec![Value::Constant(constant)]);
+        }
+        if node.op_type == "Split" {
+            return Ok(self.split(node, &attributes)?.into_iter().map(Value::Activation).collect());
         }
         let value = match node.op_type.as_str() {
+            "Cast" if attributes.int("to", 1) == i64::from(FLOAT) => self.input(node, 0)?,
+            "Slice" => self.slice(node, &attributes)?,
+            "Resize" | "Upsample" => self.resize(node, &attributes)?,
+            "DepthToSpace" | "SpaceToDepth" => self.blocks(node, &attributes)?,
+            "Max" | "Min" => self.extreme(node)?,
+            "PRelu" => self.prelu(node)?,
+            "ReduceMean" | "ReduceMax" => self.reduce(node, &attributes)?,
+            "Neg" => self.negate(node)?,
             // What QuantizeLinear noted on the tensor is all that the pair means here.
             "Identity" | "Dropout" | "DequantizeLinear" => self.input(node, 0)?,
             "QuantizeLinear" => self.quantize_linear(node)?,
             "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" | "Transpose" => self.shape_node(node, &attributes)?,
             "Conv" => self.conv(node, &attributes)?,
-            "MaxPool" | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMean" => {
-                self.pool(node, &attributes)?
-            }
+            "MaxPool" | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" => self.pool(node, &attributes)?,
             "Gemm" => self.gemm(node, &attributes)?,
             "MatMul" => self.matmul(node)?,
             "Add" | "Sub" | "Mul" | "Div" => self.arithmetic(node)?,
@@ -199,7 +215,12 @@ impl Importer {
                 return Err(Fault::unsupported("the compiler does not have this operator", SUPPORTED_ONNX));
             }
         };
-        Ok(Value::Activation(value))
+        Ok(vec![Value::Activation(value)])
+    }
+
+    /// True if a softmax made this tensor.
+    pub fn made_by_softmax(&self, tensor: usize) -> bool {
+        self.nodes.iter().any(|node| node.output == tensor && matches!(node.op, Op::Softmax { .. }))
     }
 
     /// What an operand's name stands for.
@@ -327,6 +348,21 @@ fn input_shape(input: &ValueInfoProto) -> Result<Vec<usize>, String> {
         ));
     }
     checked_shape(&dims).map_err(|reason| format!("its input `{name}`: {reason}"))
+}
+
+/// True for an output of class labels: integers or text.
+fn is_label(output: &ValueInfoProto) -> bool {
+    const INT64: i32 = 7;
+    const TEXT: i32 = 8;
+    match output.r#type.as_ref().and_then(|kind| kind.value.as_ref()) {
+        Some(type_proto::Value::TensorType(tensor)) => matches!(tensor.elem_type, INT64 | TEXT),
+        _ => false,
+    }
+}
+
+/// True for nodes whose first output is a label and whose second holds the scores.
+fn is_classifier(node: &NodeProto) -> bool {
+    node.domain == "ai.onnx.ml" && node.op_type.ends_with("Classifier")
 }
 
 /// Which nodes the output depends on.

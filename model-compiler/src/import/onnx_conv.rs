@@ -3,7 +3,7 @@
 use tract_onnx::pb::NodeProto;
 
 use super::Fault;
-use super::attributes::{Attributes, axis};
+use super::attributes::Attributes;
 use super::onnx::Importer;
 use super::value::{Activation, channels_last_order};
 use crate::ir::{Clamp, Op, Window};
@@ -74,9 +74,6 @@ impl Importer {
     }
 
     pub(super) fn pool(&mut self, node: &NodeProto, attributes: &Attributes<'_>) -> Result<Activation, Fault> {
-        if node.op_type == "ReduceMean" {
-            return self.reduce_mean(node, attributes);
-        }
         let input = self.image(node)?;
         let space = input.shape.len() - 2;
         let global = node.op_type.starts_with("Global");
@@ -108,46 +105,6 @@ impl Importer {
             Op::AveragePool { window }
         };
         self.push_image(op, &input, &window, window.in_c)
-    }
-
-    /// A mean over height and width.
-    fn reduce_mean(&mut self, node: &NodeProto, attributes: &Attributes<'_>) -> Result<Activation, Fault> {
-        let input = self.input(node, 0)?;
-        let rank = input.shape.len();
-        let axes = if Self::has(node, 1) {
-            self.constant(node, 1)?.as_ints()?.to_vec()
-        } else {
-            attributes.ints("axes").unwrap_or_default().to_vec()
-        };
-        let mut axes: Vec<usize> = axes.iter().map(|value| axis(*value, rank)).collect::<Result<_, _>>()?;
-        axes.sort_unstable();
-        let batch = input.shape.first().copied().unwrap_or(0);
-        let order: Vec<usize> = match (rank, axes.as_slice()) {
-            _ if batch != 1 => {
-                return Err(Fault::Bad(format!("an input of shape {:?}", input.shape)));
-            }
-            (4, [2, 3]) => channels_last_order(4),
-            (4, [1, 2]) => vec![0, 1, 2, 3],
-            (3, [2]) => channels_last_order(3),
-            (3, [1]) => vec![0, 1, 2],
-            _ => {
-                return Err(Fault::unsupported(
-                    format!("a mean over axes {axes:?} of {rank}"),
-                    "a mean over height and width of an image, or over the time of a signal",
-                ));
-            }
-        };
-        let input = self.arranged(&input, &order)?;
-        let channels = input.shape[order[rank - 1]];
-        let pixels = input.len() / channels;
-        let window = Window { out_w: 1, kernel_w: pixels, ..Window::pointwise(pixels, channels) };
-        let tensor = self.push(Op::AveragePool { window }, vec![input.tensor], vec![1, 1, 1, channels])?;
-        let keep = attributes.int("keepdims", 1) != 0;
-        let shape = (0..rank)
-            .filter(|at| keep || !axes.contains(at))
-            .map(|at| if axes.contains(&at) { 1 } else { input.shape[at] })
-            .collect();
-        Ok(Activation::plain(tensor, shape))
     }
 
     /// The first operand as an image or signal that is stored channels last.

@@ -3,12 +3,12 @@
 
 use tract_onnx::pb::NodeProto;
 
+use super::Fault;
 use super::attributes::{Attributes, axis};
 use super::constant::Constant;
 use super::onnx::Importer;
 use super::value::{Activation, Value};
-use super::{Fault, SUPPORTED_ONNX};
-use crate::ir::{Clamp, Op, Window};
+use crate::ir::{Binary, Clamp, Op, Window};
 use crate::quantize::MIN_SCALE;
 
 impl Importer {
@@ -46,7 +46,13 @@ impl Importer {
     }
 
     /// A dense layer with weights `[outputs, inputs]`.
-    fn dense(&mut self, node: &NodeProto, weights: &Constant, bias: Vec<f32>, alpha: f32) -> Result<Activation, Fault> {
+    pub(super) fn dense(
+        &mut self,
+        node: &NodeProto,
+        weights: &Constant,
+        bias: Vec<f32>,
+        alpha: f32,
+    ) -> Result<Activation, Fault> {
         let input = self.input(node, 0)?;
         let [outputs, inputs] = weights.shape.as_slice() else {
             return Err(Fault::unsupported(
@@ -95,7 +101,13 @@ impl Importer {
         let (value, constant, constant_first) = match (self.value(node, 0)?, self.value(node, 1)?) {
             (Value::Activation(a), Value::Activation(b)) => {
                 let (a, b) = (a.clone(), b.clone());
-                return self.add(op, &a, &b);
+                let function = match op {
+                    "Add" => Binary::Add,
+                    "Sub" => Binary::Sub,
+                    "Mul" => Binary::Mul,
+                    _ => return Err(Fault::unsupported("division by a computed value", "division by a constant")),
+                };
+                return self.pair(function, &a, &b);
             }
             (Value::Activation(a), Value::Constant(c)) => (a.clone(), c.clone(), false),
             (Value::Constant(c), Value::Activation(a)) => (a.clone(), c.clone(), true),
@@ -103,7 +115,22 @@ impl Importer {
                 return Err(Fault::Bad("both operands are constants".into()));
             }
         };
-        let (at, factors) = per_channel(&value, &constant)?;
+        if op == "Div" && constant_first {
+            return Err(Fault::unsupported("division by a computed value", "division by a constant"));
+        }
+        let Some((at, factors)) = per_channel(&value, &constant) else {
+            let (function, constant) = match (op, constant_first) {
+                ("Add", _) => (Binary::Add, constant),
+                ("Sub", false) => (Binary::Sub, constant),
+                ("Sub", true) => (Binary::SubFrom, constant),
+                ("Mul", _) => (Binary::Mul, constant),
+                _ => {
+                    let inverse = constant.to_f32().iter().map(|v| 1.0 / v).collect();
+                    (Binary::Mul, Constant::floats(constant.shape, inverse))
+                }
+            };
+            return self.with_constant(function, &value, &constant);
+        };
         let (mul, add): (Vec<f32>, Vec<f32>) = factors
             .iter()
             .map(|v| match (op, constant_first) {
@@ -114,33 +141,16 @@ impl Importer {
                 _ => (1.0 / v, 0.0),
             })
             .unzip();
-        if op == "Div" && constant_first {
-            return Err(Fault::unsupported("division by a computed value", "division by a constant"));
-        }
         self.affine(&value, at, mul, add)
     }
 
-    fn add(&mut self, op: &str, a: &Activation, b: &Activation) -> Result<Activation, Fault> {
-        if op != "Add" {
-            return Err(Fault::unsupported(
-                "both operands are computed",
-                format!("{op} with a constant; of computed operators {SUPPORTED_ONNX}"),
-            ));
-        }
-        if a.shape != b.shape {
-            return Err(Fault::unsupported(
-                format!("shapes {:?} and {:?}", a.shape, b.shape),
-                "two operands of one shape, or a constant per channel",
-            ));
-        }
-        let a = match a.rebased() {
-            Some(a) => a,
-            None => self.plain(a)?,
+    pub(super) fn negate(&mut self, node: &NodeProto) -> Result<Activation, Fault> {
+        let value = self.input(node, 0)?;
+        let Some((at, ones)) = per_channel(&value, &Constant::floats(vec![], vec![-1.0])) else {
+            return Err(Fault::Bad("a scalar".into()));
         };
-        let b = self.arranged(b, &a.order)?;
-        let clamp = Clamp::NONE;
-        let tensor = self.push(Op::Add { clamp }, vec![a.tensor, b.tensor], a.stored_dims())?;
-        Ok(Activation { tensor, ..a })
+        let add = vec![0.0; ones.len()];
+        self.affine(&value, at, ones, add)
     }
 
     pub(super) fn batch_norm(&mut self, node: &NodeProto, attributes: &Attributes<'_>) -> Result<Activation, Fault> {
@@ -159,7 +169,13 @@ impl Importer {
 
     /// `value * mul + add` along one axis, as a pointwise depthwise convolution
     /// that `fold` joins with the layer before where it can.
-    fn affine(&mut self, value: &Activation, at: usize, mul: Vec<f32>, add: Vec<f32>) -> Result<Activation, Fault> {
+    pub(super) fn affine(
+        &mut self,
+        value: &Activation,
+        at: usize,
+        mul: Vec<f32>,
+        add: Vec<f32>,
+    ) -> Result<Activation, Fault> {
         if mul.iter().chain(&add).any(|v| !v.is_finite()) {
             return Err(Fault::Bad("its constants lead to values that are not finite".into()));
         }
@@ -250,15 +266,10 @@ impl Importer {
     }
 }
 
-/// The axis along which a constant varies and its value for each index of it.
-fn per_channel(value: &Activation, constant: &Constant) -> Result<(usize, Vec<f32>), Fault> {
+/// The axis along which a constant varies and its value for each index of it;
+/// `None` if it varies along several, or does not fit.
+fn per_channel(value: &Activation, constant: &Constant) -> Option<(usize, Vec<f32>)> {
     let rank = value.shape.len();
-    let refuse = || {
-        Fault::unsupported(
-            format!("a constant of shape {:?} with an operand of shape {:?}", constant.shape, value.shape),
-            "one number, or one per channel",
-        )
-    };
     let values = constant.to_f32();
     if values.len() == 1 && constant.shape.len() <= rank && rank > 0 {
         // Any axis will do: the one stored last needs no transposition.
@@ -266,13 +277,13 @@ fn per_channel(value: &Activation, constant: &Constant) -> Result<(usize, Vec<f3
             Some(value) => value.order[rank - 1],
             None => rank - 1,
         };
-        return Ok((at, vec![values[0]; value.shape[at]]));
+        return Some((at, vec![values[0]; value.shape[at]]));
     }
-    let skipped = rank.checked_sub(constant.shape.len()).ok_or_else(refuse)?;
+    let skipped = rank.checked_sub(constant.shape.len())?;
     let mut varying =
         constant.shape.iter().enumerate().filter(|(_, dim)| **dim != 1).map(|(axis, dim)| (axis + skipped, *dim));
     match (varying.next(), varying.next()) {
-        (Some((at, dim)), None) if value.shape[at] == dim => Ok((at, values)),
-        _ => Err(refuse()),
+        (Some((at, dim)), None) if value.shape[at] == dim => Some((at, values)),
+        _ => None,
     }
 }

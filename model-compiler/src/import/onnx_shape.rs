@@ -4,7 +4,7 @@ use tract_onnx::pb::NodeProto;
 
 use super::Fault;
 use super::attributes::{Attributes, axis};
-use super::constant::{Constant, Data, checked_len};
+use super::constant::{Constant, Data, checked_len, checked_shape};
 use super::onnx::Importer;
 use super::value::{Activation, Value};
 
@@ -54,6 +54,21 @@ impl Importer {
             }
             "Concat" => concat(&operands, attributes)?,
             "Gather" => gather(first, self.constant(node, 1)?, attributes)?,
+            "ConstantOfShape" => {
+                let shape = checked_shape(first.as_ints()?).map_err(Fault::Bad)?;
+                let len = checked_len(&shape).map_err(Fault::Bad)?;
+                self.budget.take(len, "elements of the model")?;
+                let fill = match attributes.tensor("value") {
+                    Some(tensor) => Constant::decode(tensor, &mut self.budget)?,
+                    None => Constant::floats(vec![1], vec![0.0]),
+                };
+                let data = match &fill.data {
+                    Data::Float(fill) => Data::Float(vec![fill.first().copied().unwrap_or(0.0); len]),
+                    Data::Int(fill) => Data::Int(vec![fill.first().copied().unwrap_or(0); len]),
+                };
+                return Ok(Some(Constant { shape, data, unsigned: fill.unsigned }));
+            }
+            "Slice" => self.slice_constant(node, attributes, first)?,
             "Transpose" => first.transposed(&permutation(attributes, first.shape.len())?),
             "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" => {
                 let shape = self.new_shape(node, attributes, &first.shape)?;

@@ -21,6 +21,11 @@ enum Layer {
     Branches { out: usize },
     Unary(&'static str),
     Pad { before: usize, after: usize },
+    Gate,
+    Slice { from: usize, step: usize },
+    PRelu,
+    Resize { factor: usize },
+    Extreme(&'static str),
 }
 
 fn layer() -> impl Strategy<Value = Layer> {
@@ -40,6 +45,11 @@ fn layer() -> impl Strategy<Value = Layer> {
         (1_usize..4).prop_map(|out| Layer::Branches { out }),
         prop::sample::select(vec!["Sigmoid", "Tanh", "HardSwish", "LeakyRelu", "Elu"]).prop_map(Layer::Unary),
         (0_usize..3, 0_usize..3).prop_map(|(before, after)| Layer::Pad { before, after }),
+        Just(Layer::Gate),
+        (0_usize..2, 1_usize..3).prop_map(|(from, step)| Layer::Slice { from, step }),
+        Just(Layer::PRelu),
+        (1_usize..3).prop_map(|factor| Layer::Resize { factor }),
+        prop::sample::select(vec!["Max", "Min", "Sub"]).prop_map(Layer::Extreme),
     ]
 }
 
@@ -128,6 +138,56 @@ fn network(mut shape: [usize; 3], layers: &[Layer], classes: usize, seed: u64) -
                     &[],
                 );
                 shape = [c, h + before + after, w + before];
+            }
+            Layer::Gate => {
+                file = file
+                    .node("GlobalAveragePool", &[&last], &format!("c{index}"), &[])
+                    .node("Sigmoid", &[&format!("c{index}")], &format!("s{index}"), &[])
+                    .node("Mul", &[&last, &format!("s{index}")], &name, &[]);
+            }
+            Layer::Slice { from, step } if h > *from => {
+                file = file
+                    .ints(&format!("b{index}"), vec![*from as i64])
+                    .ints(&format!("e{index}"), vec![i64::MAX])
+                    .ints(&format!("a{index}"), vec![2])
+                    .ints(&format!("p{index}"), vec![*step as i64])
+                    .node(
+                        "Slice",
+                        &[
+                            &last,
+                            &format!("b{index}"),
+                            &format!("e{index}"),
+                            &format!("a{index}"),
+                            &format!("p{index}"),
+                        ],
+                        &name,
+                        &[],
+                    );
+                shape = [c, (h - from).div_ceil(*step), w];
+            }
+            Layer::PRelu => {
+                file = file.floats(&weights, &[c as i64, 1, 1], noise(c, seed)).node(
+                    "PRelu",
+                    &[&last, &weights],
+                    &name,
+                    &[],
+                );
+            }
+            Layer::Resize { factor } if h * w * factor * factor < 400 => {
+                let factor = *factor as f32;
+                file = file.floats(&format!("p{index}"), &[4], vec![1.0, 1.0, factor, factor]).node(
+                    "Resize",
+                    &[&last, "", &format!("p{index}")],
+                    &name,
+                    &[],
+                );
+                shape = [c, h * factor as usize, w * factor as usize];
+            }
+            Layer::Extreme(op) => {
+                file = file
+                    .floats(&weights, &[c as i64, c as i64, 1, 1], noise(c * c, seed))
+                    .node("Conv", &[&last, &weights], &format!("c{index}"), &[])
+                    .node(op, &[&last, &format!("c{index}")], &name, &[]);
             }
             _ => continue,
         }

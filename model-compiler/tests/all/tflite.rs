@@ -1,9 +1,11 @@
 //! int8 TFLite models: bit for bit what TFLite's reference kernels answer.
 
 use model_compiler::dataset::{DatasetLimits, from_csv};
+use model_compiler::evaluate::quantize_input;
 use model_compiler::import::{self, ImportLimits};
 use model_compiler::qir::QuantGraph;
-use model_compiler::{CompileOptions, codegen, compile, plan, reference};
+use model_compiler::quantize::{QuantizeOptions, quantize};
+use model_compiler::{CompileOptions, codegen, compile, float, plan, reference};
 use proptest::prelude::*;
 
 use crate::common::{STRICT, cases, compiler, run_c, shared_models};
@@ -80,6 +82,7 @@ fn operators() -> Vec<(String, Vec<u8>, Vec<u8>)> {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|end| end == "tflite"))
+        .filter(|path| !path.file_stem().is_some_and(|name| name.to_string_lossy().starts_with("float_")))
         .map(|path| {
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
             (name, std::fs::read(&path).unwrap(), std::fs::read(path.with_extension("vectors")).unwrap())
@@ -141,6 +144,33 @@ fn each_operator_answers_as_the_reference_kernels_do() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_float_file_answers_as_the_reference_kernels_do() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tflite");
+    let file = std::fs::read(folder.join("float_mixed.tflite")).unwrap();
+    let vectors = std::fs::read(folder.join("float_mixed.vectors")).unwrap();
+    let Ok(import::Model::Float(graph)) = import::model(&file, &ImportLimits::default()) else {
+        panic!("no float model");
+    };
+    let values: Vec<f32> = vectors.chunks_exact(4).map(|v| f32::from_le_bytes(v.try_into().unwrap())).collect();
+    let len = graph.tensors[graph.input].len();
+    for vector in values.chunks_exact(len + graph.tensors[graph.output].len()) {
+        let (input, expected) = vector.split_at(len);
+        let got = float::run(&graph, input).unwrap();
+        let apart = got.iter().zip(expected).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+        assert!(apart < 1e-5, "{got:?} {expected:?}");
+    }
+    let inputs: Vec<Vec<f32>> = values.chunks_exact(len + 5).map(|vector| vector[..len].to_vec()).collect();
+    let quantized = quantize(&graph, &inputs, &QuantizeOptions::default()).unwrap();
+    let output = &quantized.tensors[quantized.output];
+    for input in &inputs {
+        let exact = float::run(&graph, input).unwrap();
+        let got = reference::run(&quantized, &quantize_input(&quantized, input)).unwrap();
+        let apart = got.iter().zip(&exact).fold(0.0_f32, |most, (q, v)| most.max((output.dequantize(*q) - v).abs()));
+        assert!(apart < 0.1, "int8 differs by {apart}");
+    }
 }
 
 #[test]

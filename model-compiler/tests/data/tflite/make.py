@@ -109,7 +109,9 @@ class Model:
         graph = table([(0, "off", offsets(tensors)), (1, "off", i32s([source])), (2, "off", i32s([result])),
                        (3, "off", offsets(operators)), (4, "off", b.CreateString("main"))])
         # Versions are the highest that the interpreter has for each operator with these types.
-        codes = [table([(0, "u8", min(code, 127)), (2, "i32", VERSIONS.get(code, 2)), (3, "i32", code)])
+        versions = {} if self.tensors[source][1] == 0 and len(self.operators) > 3 else VERSIONS
+        codes = [table([(0, "u8", min(code, 127)), (2, "i32", versions.get(code, 1 if versions == {} else 2)),
+                        (3, "i32", code)])
                  for code in self.codes]
         model = table([(0, "i32", 3), (1, "off", offsets(codes)), (2, "off", offsets([graph])),
                        (3, "off", b.CreateString("by hand")), (4, "off", offsets(buffers))])
@@ -309,6 +311,26 @@ def main():
         else:
             y = m.op(114, [b], m.tensor((1, 6), kind, 0.05, 121), 89)
         save(name, m, x, y)
+
+    # Float files.
+    m = Model(700)
+    real = lambda *shape: m.tensor(shape, "float32", data=m.random.normal(0, 0.4, shape))
+    new = lambda *shape: m.tensor(shape, "float32")
+    x = new(1, 8, 6, 3)
+    a = m.op(3, [x, real(4, 3, 3, 3), real(4)], new(1, 4, 3, 4), 1,
+             [(1, "i32", 2), (2, "i32", 2), (3, "u8", 1), (4, "i32", 1), (5, "i32", 1)])
+    a = m.op(4, [a, real(1, 3, 3, 8), real(8)], new(1, 4, 3, 8), 2,
+             [(1, "i32", 1), (2, "i32", 1), (3, "i32", 2), (4, "u8", 3), (5, "i32", 1), (6, "i32", 1)])
+    b = m.op(14, [m.op(40, [a, m.ints([1, 2])], new(1, 1, 1, 8), 27, [(0, "u8", 1)])], new(1, 1, 1, 8))
+    a = m.op(18, [a, b], new(1, 4, 3, 8), 21)
+    a = m.op(54, [a, real(1, 1, 8)], new(1, 4, 3, 8))
+    left, right = new(1, 4, 3, 4), new(1, 4, 3, 4)
+    m.op(49, [m.ints(3), a], [left, right], 35, [(0, "i32", 2)])
+    a = m.op(41, [left, m.op(28, [right], new(1, 4, 3, 4))], new(1, 4, 3, 4), 28)
+    a = m.op(17, [a], new(1, 2, 1, 4), 5, [(1, "i32", 2), (2, "i32", 2), (3, "i32", 2), (4, "i32", 2), (0, "u8", 1)])
+    a = m.op(22, [a, m.ints([1, 8])], new(1, 8), 17)
+    a = m.op(9, [a, real(5, 8), real(5)], new(1, 5), 8)
+    save("float_mixed", m, x, m.op(25, [a], new(1, 5), 9, [(0, "f32", 1.0)]))
 
 
 if __name__ == "__main__":
