@@ -78,7 +78,7 @@ impl Node {
 }
 
 /// Geometry of a sliding window over a height x width x channels image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Window {
     /// Input height.
     pub in_h: usize,

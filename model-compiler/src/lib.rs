@@ -26,6 +26,7 @@ pub mod float;
 pub mod functions;
 pub mod import;
 pub mod ir;
+mod lower;
 pub mod plan;
 pub mod qir;
 pub mod quantize;

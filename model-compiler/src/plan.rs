@@ -1,10 +1,12 @@
 //! The static memory plan: an offset in one arena for every activation.
 //!
 //! Two activations may share bytes if they are never needed at the same time.
-//! An operator that reads each element before it overwrites it may also write
-//! into its own operand.
+//! An operator that reads before it overwrites may also write into its own operand,
+//! or trail it by a distance that follows from its geometry. Working memory of a
+//! kernel is placed like an activation that lives for one step.
 
 use crate::ir::{TensorId, Window};
+use crate::lower::{self, Fast};
 use crate::qir::{QNode, QOp, QuantGraph};
 
 /// Where activations live while the network runs.
@@ -13,6 +15,8 @@ pub struct Plan {
     /// Offset of each tensor in the arena, bytes, indexed like [`QuantGraph::tensors`];
     /// `None` for tensors that were optimized away.
     pub offsets: Vec<Option<usize>>,
+    /// Offset of each node's working memory in the arena, bytes; a multiple of four.
+    pub scratch: Vec<usize>,
     /// Size of the arena, bytes.
     pub arena_bytes: usize,
     /// No plan for this order of operators can be smaller, bytes.
@@ -22,10 +26,47 @@ pub struct Plan {
 /// A tensor with the steps at which it must keep its bytes.
 #[derive(Debug, Clone, Copy)]
 struct Buffer {
+    /// An activation, or the number of activations and the node whose working memory it is.
     tensor: TensorId,
     size: usize,
     first: usize,
     last: usize,
+}
+
+/// When an operand and the result of its operator may overlap.
+#[derive(Debug, Clone, Copy)]
+enum Overlap {
+    /// The result begins at least this many bytes before the operand (negative: at most that many behind it).
+    Trailing(isize),
+    /// Both begin at the same byte.
+    InPlace,
+}
+
+/// Indices into the buffers of an operand and a result that may overlap.
+#[derive(Debug, Clone, Copy)]
+struct Pair {
+    operand: usize,
+    result: usize,
+    overlap: Overlap,
+}
+
+impl Pair {
+    fn allows(&self, operand_at: usize, result_at: usize) -> bool {
+        match self.overlap {
+            Overlap::Trailing(distance) => result_at.cast_signed() + distance <= operand_at.cast_signed(),
+            Overlap::InPlace => result_at == operand_at,
+        }
+    }
+
+    /// Bytes that both have in common at best.
+    fn shared(&self, buffers: &[Buffer]) -> usize {
+        let (operand, result) = (buffers[self.operand].size, buffers[self.result].size);
+        let begin = match self.overlap {
+            Overlap::Trailing(distance) => usize::try_from(distance).unwrap_or(0),
+            Overlap::InPlace => 0,
+        };
+        (operand + result).saturating_sub(result.max(begin + operand))
+    }
 }
 
 /// Number of random placement orders that are tried beside the usual ones.
@@ -63,19 +104,28 @@ pub fn plan(graph: &QuantGraph) -> Plan {
             break;
         }
     }
-    let mut offsets = vec![None; graph.tensors.len()];
+    let tensors = graph.tensors.len();
+    let mut offsets = vec![None; tensors];
+    let mut scratch = vec![0; graph.nodes.len()];
     for (buffer, offset) in buffers.iter().zip(&best.0) {
-        offsets[buffer.tensor] = Some(*offset);
+        match buffer.tensor.checked_sub(tensors) {
+            Some(node) => scratch[node] = *offset,
+            None => offsets[buffer.tensor] = Some(*offset),
+        }
     }
-    Plan { offsets, arena_bytes: best.1, bound_bytes }
+    Plan { offsets, scratch, arena_bytes: best.1, bound_bytes }
 }
 
 /// Buffers in the order of their first use. Step `k` is node `k - 1`; step 0 is the caller filling the input.
 fn buffers(graph: &QuantGraph) -> Vec<Buffer> {
     let end = graph.nodes.len() + 1;
     let mut found: Vec<Option<Buffer>> = vec![None; graph.tensors.len()];
-    let buffer =
-        |tensor: TensorId, first: usize| Buffer { tensor, size: graph.tensors[tensor].len(), first, last: first };
+    let buffer = |tensor: TensorId, first: usize| Buffer {
+        tensor,
+        size: words(graph.tensors[tensor].len()),
+        first,
+        last: first,
+    };
     found[graph.input] = Some(buffer(graph.input, 0));
     for (index, node) in graph.nodes.iter().enumerate() {
         for input in &node.inputs {
@@ -89,13 +139,23 @@ fn buffers(graph: &QuantGraph) -> Vec<Buffer> {
         output.last = end;
     }
     let mut all: Vec<Buffer> = found.into_iter().flatten().collect();
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let size = lower::scratch(graph, node);
+        if size > 0 {
+            all.push(Buffer { tensor: graph.tensors.len() + index, size, first: index + 1, last: index + 1 });
+        }
+    }
     all.sort_by_key(|buffer| (buffer.first, buffer.tensor));
     all
 }
 
-/// Pairs (operand, result) of indices into `buffers` that may overlap as long as
-/// the result does not begin behind the operand.
-fn in_place(graph: &QuantGraph, buffers: &[Buffer]) -> Vec<(usize, usize)> {
+/// Whole words: kernels load and, behind the end of a row, ignore words.
+fn words(bytes: usize) -> usize {
+    bytes.next_multiple_of(4)
+}
+
+/// Operands and results that may overlap.
+fn in_place(graph: &QuantGraph, buffers: &[Buffer]) -> Vec<Pair> {
     let index_of = |tensor: TensorId| buffers.iter().position(|b| b.tensor == tensor);
     let mut pairs = Vec::new();
     for (index, node) in graph.nodes.iter().enumerate() {
@@ -105,31 +165,34 @@ fn in_place(graph: &QuantGraph, buffers: &[Buffer]) -> Vec<(usize, usize)> {
         for input in &node.inputs {
             if let Some(operand) = index_of(*input)
                 && buffers[operand].last == index + 1
-                && overwrites_safely(node)
+                && let Some(overlap) = overlap(graph, node)
             {
-                pairs.push((operand, result));
+                pairs.push(Pair { operand, result, overlap });
             }
         }
     }
     pairs
 }
 
-/// True if the operator, element by element in order, never overwrites what it
-/// still reads when the result begins at or before the operand.
-fn overwrites_safely(node: &QNode) -> bool {
+/// How the result of an operator may overlap an operand that nobody needs afterwards.
+fn overlap(graph: &QuantGraph, node: &QNode) -> Option<Overlap> {
     match &node.op {
-        QOp::Softmax { .. } | QOp::Rescale { .. } | QOp::Lookup { .. } | QOp::Mean { .. } => true,
-        // Both operands may be one tensor; two overlapping different ones are exact only at equal offsets,
-        // which `place` cannot promise for both.
-        QOp::Add { .. } => node.inputs[0] == node.inputs[1],
-        QOp::MaxPool { window, .. } | QOp::AveragePool { window, .. } => reads_ahead(window),
-        QOp::Conv2d { .. }
-        | QOp::DepthwiseConv2d { .. }
-        | QOp::Dense { .. }
-        | QOp::Concat { .. }
-        | QOp::Pad { .. }
-        | QOp::Binary { .. }
-        | QOp::Strided { .. } => false,
+        // Element by element, in order.
+        QOp::Softmax { .. } | QOp::Rescale { .. } | QOp::Lookup { .. } | QOp::Add { .. } | QOp::Mean { .. } => {
+            Some(Overlap::Trailing(0))
+        }
+        QOp::MaxPool { window, .. } | QOp::AveragePool { window, .. } => {
+            reads_ahead(window).then_some(Overlap::Trailing(0))
+        }
+        QOp::Conv2d { window, linear, .. } | QOp::DepthwiseConv2d { window, linear, .. } => {
+            match lower::fast(graph, node)? {
+                Fast::Conv2d => Some(Overlap::Trailing(lower::trail(window, linear.bias.len()))),
+                // A channel is copied before its place is overwritten; there must be room for it.
+                Fast::Depthwise => (window.out_pixels() <= window.in_h * window.in_w).then_some(Overlap::InPlace),
+                Fast::Dense => None,
+            }
+        }
+        QOp::Dense { .. } | QOp::Concat { .. } | QOp::Pad { .. } | QOp::Binary { .. } | QOp::Strided { .. } => None,
     }
 }
 
@@ -145,7 +208,7 @@ fn reads_ahead(w: &Window) -> bool {
 }
 
 /// The largest sum of sizes that are needed at one step.
-fn bound(graph: &QuantGraph, buffers: &[Buffer], in_place: &[(usize, usize)]) -> usize {
+fn bound(graph: &QuantGraph, buffers: &[Buffer], in_place: &[Pair]) -> usize {
     (0..graph.nodes.len() + 2)
         .map(|step| {
             let live: usize = buffers
@@ -155,8 +218,8 @@ fn bound(graph: &QuantGraph, buffers: &[Buffer], in_place: &[(usize, usize)]) ->
                 .sum();
             let shared = in_place
                 .iter()
-                .filter(|(_, result)| buffers[*result].first == step)
-                .map(|(operand, result)| buffers[*operand].size.min(buffers[*result].size))
+                .filter(|pair| buffers[pair.result].first == step)
+                .map(|pair| pair.shared(buffers))
                 .max();
             live - shared.unwrap_or(0)
         })
@@ -165,7 +228,7 @@ fn bound(graph: &QuantGraph, buffers: &[Buffer], in_place: &[(usize, usize)]) ->
 }
 
 /// Places buffers one after another, each at the lowest offset that is free.
-fn place(buffers: &[Buffer], in_place: &[(usize, usize)], order: &[usize]) -> (Vec<usize>, usize) {
+fn place(buffers: &[Buffer], in_place: &[Pair], order: &[usize]) -> (Vec<usize>, usize) {
     let mut offsets: Vec<Option<usize>> = vec![None; buffers.len()];
     let mut arena = 0;
     for &index in order {
@@ -178,13 +241,27 @@ fn place(buffers: &[Buffer], in_place: &[(usize, usize)], order: &[usize]) -> (V
             .collect();
         let mut candidates: Vec<usize> =
             placed.iter().flat_map(|(other, offset)| [*offset, offset + buffers[*other].size]).chain([0]).collect();
+        for pair in in_place {
+            let Overlap::Trailing(distance) = pair.overlap else { continue };
+            let at = |other: usize, distance: isize| {
+                let offset = placed.iter().find(|(placed, _)| *placed == other)?.1;
+                usize::try_from(offset.cast_signed() + distance).ok()
+            };
+            if pair.operand == index {
+                candidates.extend(at(pair.result, distance).map(words));
+            } else if pair.result == index {
+                candidates.extend(at(pair.operand, -distance).map(|at| at / 4 * 4));
+            }
+        }
         candidates.sort_unstable();
         let free = |at: usize| {
             placed.iter().all(|(other, offset)| {
                 at + buffer.size <= *offset
                     || offset + buffers[*other].size <= at
-                    || (in_place.contains(&(*other, index)) && at <= *offset)
-                    || (in_place.contains(&(index, *other)) && *offset <= at)
+                    || in_place.iter().any(|pair| {
+                        (pair.operand == *other && pair.result == index && pair.allows(*offset, at))
+                            || (pair.operand == index && pair.result == *other && pair.allows(at, *offset))
+                    })
             })
         };
         let top = candidates.last().copied().unwrap_or(0);
@@ -196,12 +273,16 @@ fn place(buffers: &[Buffer], in_place: &[(usize, usize)], order: &[usize]) -> (V
 }
 
 /// Checks a plan: no two activations that are needed at the same time overlap,
-/// save where an operator may write into its operand. Returns the first pair that does.
+/// save where an operator may write into its operand. Returns the first pair that does;
+/// working memory counts as the number of activations plus the node's.
 pub fn conflict(graph: &QuantGraph, plan: &Plan) -> Option<(TensorId, TensorId)> {
     let buffers = buffers(graph);
     let in_place = in_place(graph, &buffers);
     let range = |buffer: &Buffer| {
-        let at = plan.offsets[buffer.tensor].unwrap_or(0);
+        let at = match buffer.tensor.checked_sub(graph.tensors.len()) {
+            Some(node) => plan.scratch[node],
+            None => plan.offsets[buffer.tensor].unwrap_or(0),
+        };
         (at, at + buffer.size)
     };
     for (a, x) in buffers.iter().enumerate() {
@@ -211,8 +292,10 @@ pub fn conflict(graph: &QuantGraph, plan: &Plan) -> Option<(TensorId, TensorId)>
         for (b, y) in buffers.iter().enumerate().skip(a + 1) {
             let together = x.first <= y.last && y.first <= x.last;
             let apart = range(x).1 <= range(y).0 || range(y).1 <= range(x).0;
-            let allowed = (in_place.contains(&(a, b)) && range(y).0 <= range(x).0)
-                || (in_place.contains(&(b, a)) && range(x).0 <= range(y).0);
+            let allowed = in_place.iter().any(|pair| {
+                (pair.operand == a && pair.result == b && pair.allows(range(x).0, range(y).0))
+                    || (pair.operand == b && pair.result == a && pair.allows(range(y).0, range(x).0))
+            });
             if together && !apart && !allowed {
                 return Some((x.tensor, y.tensor));
             }

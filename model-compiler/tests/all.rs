@@ -1,12 +1,16 @@
 //! Tests of the compiler as a whole: real models, real C compilers, damaged files.
 #![allow(clippy::unwrap_used)]
 
+#[path = "all/board.rs"]
+mod board;
 #[path = "all/c_code.rs"]
 mod c_code;
 #[path = "all/common.rs"]
 mod common;
 #[path = "all/corrupt.rs"]
 mod corrupt;
+#[path = "../benches/cortex_m4/mod.rs"]
+mod cortex_m4;
 #[path = "all/digits.rs"]
 mod digits;
 #[path = "all/exports.rs"]

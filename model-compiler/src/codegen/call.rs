@@ -4,6 +4,7 @@ use super::rows;
 use super::tables::literal;
 use crate::fixed::Multiplier;
 use crate::ir::Window;
+use crate::lower::{self, Fast};
 use crate::plan::Plan;
 use crate::qir::{Bounds, Linear, QNode, QOp, QuantGraph};
 
@@ -29,6 +30,14 @@ pub(super) fn call(graph: &QuantGraph, plan: &Plan, index: usize, node: &QNode) 
     };
     if let Some(text) = rows::call(graph, plan, index, node) {
         return text;
+    }
+    if let Some(fast) = lower::fast(graph, node) {
+        let kernel = match fast {
+            Fast::Conv2d => "tml_conv2d_packed",
+            Fast::Dense => "tml_dense_packed",
+            Fast::Depthwise => "tml_depthwise_packed",
+        };
+        return format!("{kernel}({buffers}, a + {}, tml_load(&tml_layer_{index}))", plan.scratch[index]);
     }
     match &node.op {
         QOp::Conv2d { window, out_c, linear } => {

@@ -1,5 +1,6 @@
 //! The C source of each operator's kernel, as it stands in `kernels/*.c`.
 
+use crate::lower::Fast;
 use crate::qir::{QBinary, QOp};
 
 /// What every model begins with.
@@ -34,5 +35,16 @@ pub(super) fn kernel(op: &QOp) -> &'static str {
         },
         QOp::Mean { .. } => include_str!("../kernels/mean.c"),
         QOp::Strided { .. } => include_str!("../kernels/move.c"),
+    }
+}
+
+/// The C source of a fast kernel with what it builds on, in order.
+pub(super) fn fast_kernel(fast: Fast) -> &'static [&'static str] {
+    const LAYER: &str = include_str!("../kernels/layer.c");
+    const PAIR: &str = include_str!("../kernels/pair.c");
+    match fast {
+        Fast::Conv2d => &[LAYER, PAIR, include_str!("../kernels/conv2d_packed.c")],
+        Fast::Dense => &[LAYER, PAIR, include_str!("../kernels/dense_packed.c")],
+        Fast::Depthwise => &[LAYER, include_str!("../kernels/depthwise_packed.c")],
     }
 }

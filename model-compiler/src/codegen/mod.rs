@@ -15,12 +15,13 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
+use crate::lower;
 use crate::plan::Plan;
-use crate::qir::{QOp, QuantGraph};
+use crate::qir::{QNode, QOp, QuantGraph};
 use call::{call, offset};
 use header::{harmless, header};
-use kernels::{BASE, MULTIPLY, OPERAND, SATURATE, kernel};
-use tables::{constants, table};
+use kernels::{BASE, MULTIPLY, OPERAND, SATURATE, fast_kernel, kernel};
+use tables::{constants, layer, table};
 
 /// Name and version of the compiler, as artifacts carry it.
 pub const COMPILER: &str = concat!("tinymlaas model-compiler ", env!("CARGO_PKG_VERSION"));
@@ -41,9 +42,14 @@ pub fn c99(graph: &QuantGraph, plan: &Plan, name: &str) -> Sources {
     let name = harmless(name);
     let mut used: Vec<&'static str> = Vec::new();
     for node in &graph.nodes {
-        let source = kernel(&node.op);
-        if !used.contains(&source) {
-            used.push(source);
+        let sources = match lower::fast(graph, node) {
+            Some(fast) => fast_kernel(fast).to_vec(),
+            None => vec![kernel(&node.op)],
+        };
+        for source in sources {
+            if !used.contains(&source) {
+                used.push(source);
+            }
         }
     }
     let all: String = used.concat();
@@ -74,13 +80,20 @@ pub fn c99(graph: &QuantGraph, plan: &Plan, name: &str) -> Sources {
         c += "#if INT_MAX < 2147483647\n#error \"a layer of this model is too large for 16-bit indices\"\n#endif\n\n";
         c = c.replacen("#include \"model.h\"\n", "#include \"model.h\"\n#include <limits.h>\n", 1);
     }
+    let size = if largest_dimension(graph) > 32_767 { "int32_t" } else { "int16_t" };
+    let _ = writeln!(c, "typedef {size} tml_size;\n");
     for part in helpers.iter().chain(&used) {
         c += part;
         c.push('\n');
     }
     for (index, node) in graph.nodes.iter().enumerate() {
         if let Some(linear) = node.op.linear() {
-            constants(&mut c, index, linear);
+            match lower::fast(graph, node) {
+                Some(fast) => {
+                    layer(&mut c, graph, index, node, &lower::pack(fast, node, linear, zero_point(graph, node)))
+                }
+                None => constants(&mut c, index, linear),
+            }
         }
         if let QOp::Lookup { table: values } | QOp::Binary { constant: Some(values), .. } = &node.op {
             table(&mut c, "int8_t", "table", index, values.iter().map(|v| i32::from(*v)));
@@ -111,4 +124,14 @@ pub fn c99(graph: &QuantGraph, plan: &Plan, name: &str) -> Sources {
     let _ = writeln!(c, "const char tml_model_id[] = \"{id}\";");
 
     Sources { model_h: header(graph, plan, &name), model_c: c, kernels: used.len() }
+}
+
+/// The zero point of a node's first operand.
+fn zero_point(graph: &QuantGraph, node: &QNode) -> i32 {
+    graph.tensors[node.inputs[0]].zero_point
+}
+
+/// The largest number that a layer's geometry holds.
+fn largest_dimension(graph: &QuantGraph) -> usize {
+    graph.tensors.iter().map(|tensor| tensor.shape.iter().copied().max().unwrap_or(0)).max().unwrap_or(0)
 }

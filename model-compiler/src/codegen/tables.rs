@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::qir::Linear;
+use crate::ir::Window;
+use crate::lower::Packed;
+use crate::qir::{Bounds, Linear, QNode, QOp, QuantGraph};
 
 /// The tables of a layer.
 pub(super) fn constants(c: &mut String, index: usize, linear: &Linear) {
@@ -10,6 +12,61 @@ pub(super) fn constants(c: &mut String, index: usize, linear: &Linear) {
     table(c, "int32_t", "bias", index, linear.bias.iter().copied());
     table(c, "int32_t", "multipliers", index, linear.requant.iter().map(|m| m.value));
     table(c, "int8_t", "shifts", index, linear.requant.iter().map(|m| m.shift));
+}
+
+/// Output channels of a node with weights.
+fn linear_channels(node: &QNode) -> usize {
+    node.op.linear().map_or(0, |linear| linear.bias.len())
+}
+
+/// The tables and the description of a layer with a fast kernel.
+pub(super) fn layer(c: &mut String, graph: &QuantGraph, index: usize, node: &QNode, packed: &Packed) {
+    // Words of weights are loaded several at once, which needs whole words.
+    let weights = packed.weights.iter().map(|v| i32::from(*v));
+    table(c, "TML_ALIGNED int8_t", "weights", index, weights);
+    table(c, "int32_t", "bias", index, packed.bias.iter().copied());
+    table(c, "int32_t", "multipliers", index, packed.multipliers.iter().copied());
+    table(c, "int8_t", "shifts", index, packed.shifts.iter().copied());
+    let (from, to) = (&graph.tensors[node.inputs[0]], &graph.tensors[node.output]);
+    let dense = |in_c: usize| Window { in_c, in_h: 1, in_w: 1, out_h: 1, out_w: 1, ..Window::default() };
+    let (w, out_c) = match &node.op {
+        QOp::Conv2d { window, out_c, .. } => (*window, *out_c),
+        QOp::Dense { inputs, outputs, .. } => (dense(*inputs), *outputs),
+        op => {
+            let window = op.window().copied().unwrap_or_default();
+            (window, linear_channels(node))
+        }
+    };
+    let bounds = node.op.bounds().unwrap_or(Bounds::FULL);
+    let geometry = [
+        w.in_h,
+        w.in_w,
+        w.in_c,
+        w.out_h,
+        w.out_w,
+        out_c,
+        w.kernel_h,
+        w.kernel_w,
+        w.stride_h,
+        w.stride_w,
+        w.dilation_h,
+        w.dilation_w,
+        w.pad_top,
+        w.pad_left,
+    ];
+    let geometry: String = geometry.iter().map(|n| format!("{n}, ")).collect();
+    let _ = writeln!(
+        c,
+        "static const tml_layer tml_layer_{index} TML_FLASH = {{\n    \
+         tml_weights_{index}, tml_bias_{index}, tml_multipliers_{index}, tml_shifts_{index},\n    \
+         {geometry}{}, {}, {}, {}, {}, {}\n}};\n",
+        u8::from(packed.multipliers.len() > 1),
+        from.zero_point,
+        to.zero_point,
+        bounds.low,
+        bounds.high,
+        u8::from(bounds != Bounds::FULL),
+    );
 }
 
 pub(super) fn table(c: &mut String, kind: &str, what: &str, index: usize, values: impl Iterator<Item = i32>) {

@@ -8,3 +8,8 @@
 #define TML_READ8(p) (*(p))
 #define TML_READ32(p) (*(p))
 #endif
+#if defined(__GNUC__)
+#define TML_ALIGNED __attribute__((aligned(4)))
+#else
+#define TML_ALIGNED
+#endif

@@ -1,0 +1,150 @@
+//! What generated C costs on a Cortex-M4, against TensorFlow Lite Micro: instructions, flash, arena, stack. The answers
+//! to the golden vectors are compared on the board.
+//!
+//! `cargo xtask bench compiler` prints the table and writes it to docs/compiler-benchmark.md.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "cortex_m4/mod.rs"]
+mod cortex_m4;
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Instant;
+
+use model_compiler::estimate::{self, Cost};
+use model_compiler::import::{self, ImportLimits};
+use model_compiler::{codegen, plan};
+
+/// A model and what TensorFlow Lite Micro needs for it, reference kernels and CMSIS-NN: measured once on this board in
+/// QEMU with gcc 12.2 (core at -Os, kernels at -O2), with the same timer; flash with the model, less an empty harness.
+struct Peer {
+    name: &'static str,
+    flash: (u64, u64),
+    arena: (u64, u64),
+    instructions: (f64, f64),
+}
+
+const PEERS: [Peer; 5] = [
+    peer("hello_world", (23_000, 30_680), (676, 772), (5_200.0, 3_500.0)),
+    peer("kws", (95_220, 107_164), (22_772, 22_820), (43.04e6, 7.70e6)),
+    peer("ad", (297_272, 304_952), (2_260, 2_580), (1.95e6, 0.58e6)),
+    peer("ic", (146_560, 152_024), (54_340, 54_996), (107.4e6, 29.86e6)),
+    peer("person_detect", (337_556, 344_060), (82_292, 82_308), (95.7e6, 22.93e6)),
+];
+
+const fn peer(name: &'static str, flash: (u64, u64), arena: (u64, u64), instructions: (f64, f64)) -> Peer {
+    Peer { name, flash, arena, instructions }
+}
+
+/// Shares of CMSIS-NN's figures that we want to stay within.
+const INSTRUCTIONS_SHARE: f64 = 0.6;
+const ARENA_SHARE: f64 = 0.7;
+/// Flash beside weights and biases, bytes.
+const FLASH_BESIDE: u64 = 10 * 1024;
+
+fn main() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let models = project.join("../shared/models");
+    let missing = cortex_m4::missing();
+    if !missing.is_empty() || !models.is_dir() {
+        println!("cannot measure: needed are {missing:?} and a folder with models, ../shared/models");
+        return;
+    }
+    let mut rows = String::new();
+    let mut misses = String::new();
+    let mut estimates = String::new();
+    for peer in &PEERS {
+        let read = |end: &str| std::fs::read(models.join(format!("{}.{end}", peer.name)));
+        let (Ok(file), Ok(inputs), Ok(answers)) = (read("tflite"), read("inputs.bin"), read("outputs.bin")) else {
+            println!("{}: no such model here", peer.name);
+            continue;
+        };
+        let started = Instant::now();
+        let graph = import::tflite(&file, &ImportLimits::default()).unwrap();
+        let plan = plan::plan(&graph);
+        let sources = codegen::c99(&graph, &plan, peer.name);
+        let compile_ms = started.elapsed().as_secs_f64() * 1e3;
+        let vectors = inputs.len() / graph.tensors[graph.input].len();
+        let folder = tempfile::tempdir().unwrap();
+        let measured = cortex_m4::measure(folder.path(), &sources, &inputs, &answers, vectors);
+
+        let live: u64 = graph
+            .nodes
+            .iter()
+            .filter_map(|node| node.op.linear())
+            .map(|linear| (linear.weights.len() + 4 * linear.bias.len()) as u64)
+            .sum();
+        let arena = plan.arena_bytes as u64;
+        let share = |ours: f64, theirs: f64| format!("{:.2}", ours / theirs);
+        let instructions = measured.instructions as f64;
+        let _ = writeln!(
+            rows,
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {compile_ms:.0} |",
+            peer.name,
+            measured.different,
+            millions(instructions),
+            share(instructions, peer.instructions.1),
+            share(instructions, peer.instructions.0),
+            measured.flash,
+            measured.flash as i64 - live as i64,
+            share(measured.flash as f64, peer.flash.1 as f64),
+            arena,
+            share(arena as f64, peer.arena.1 as f64),
+            measured.stack,
+        );
+        let mut miss = |what: &str, ours: f64, limit: f64| {
+            if ours > limit {
+                let _ = writeln!(misses, "- {}: {what} {ours:.0}, wanted at most {limit:.0}", peer.name);
+            }
+        };
+        miss("instructions", instructions, INSTRUCTIONS_SHARE * peer.instructions.1);
+        miss("flash", measured.flash as f64, (live + FLASH_BESIDE) as f64);
+        miss("arena", arena as f64, ARENA_SHARE * peer.arena.1 as f64);
+        miss("bytes that differ", measured.different as f64, 0.0);
+        let cost = Cost {
+            weights_bytes: graph.nodes.iter().map(|node| node.op.constant_bytes() as u64).sum(),
+            arena_bytes: arena,
+            macs: graph.nodes.iter().map(|node| node.op.macs()).sum(),
+            kernels: sources.kernels as u64,
+            layers: graph.nodes.len() as u64,
+        };
+        let board = estimate::find("cortex-m4").unwrap();
+        let report = estimate::estimate(&cost, board);
+        let guess = report.latency_us.unwrap_or(0) as f64 * board.clock_hz as f64 / 1e6;
+        let _ = writeln!(
+            estimates,
+            "| {} | {} | {} | {} | {:+.0} % |",
+            peer.name,
+            cost.macs,
+            millions(guess),
+            millions(instructions),
+            100.0 * (guess / instructions - 1.0)
+        );
+    }
+    if misses.is_empty() {
+        misses.push_str("None.\n");
+    }
+    let text = format!(
+        "# Generated C against TensorFlow Lite Micro\n\n\
+         Written by `cargo xtask bench compiler`. Cortex-M4 in QEMU (`-M mps2-an386 -icount shift=0,sleep=off`), \
+         instructions by the board's timer, gcc flags `{}`. Every model answers its golden vectors on the board; bytes \
+         that differ are counted. Shares are of TensorFlow Lite Micro with CMSIS-NN, and of its reference kernels where \
+         a column says so; its figures were measured once on the same board with gcc 12.2, core at -Os and kernels \
+         at -O2. Flash is the whole firmware less one without a model; beside means flash less weights and biases \
+         (one byte and four bytes each).\n\n\
+         | model | bytes that differ | instructions | share | share of reference | flash | beside | share | arena | share \
+         | stack | compiled, ms |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n{rows}\n\
+         ## Targets missed\n\nInstructions at most {INSTRUCTIONS_SHARE} and arena at most {ARENA_SHARE} of CMSIS-NN, \
+         flash at most weights and biases and {FLASH_BESIDE} B.\n\n{misses}\n\
+         ## Estimate and measurement\n\n| model | MACs | cycles estimated | instructions measured | error |\n\
+         |---|---|---|---|---|\n{estimates}",
+        cortex_m4::FLAGS[..4].join(" "),
+    );
+    println!("{text}");
+    std::fs::write(project.join("docs/compiler-benchmark.md"), text).unwrap();
+}
+
+fn millions(count: f64) -> String {
+    if count < 1e5 { format!("{count:.0}") } else { format!("{:.2} M", count / 1e6) }
+}
