@@ -84,7 +84,7 @@ impl Fleet {
             if let Some(status) = self.up.as_mut().unwrap().try_wait().unwrap() {
                 panic!("up ended with {status}:\n{}", self.output.lock().unwrap());
             }
-            assert!(begin.elapsed() < Duration::from_secs(120), "up is not ready:\n{}", self.output.lock().unwrap());
+            assert!(begin.elapsed() < Duration::from_secs(300), "up is not ready:\n{}", self.output.lock().unwrap());
             std::thread::sleep(Duration::from_millis(50));
         }
     }
