@@ -1,7 +1,9 @@
 //! Damaged model files: an error, never a panic, never a wrong size.
 
 use model_compiler::evaluate::quantize_input;
-use model_compiler::import::{self, ImportError, ImportLimits};
+use std::sync::LazyLock;
+
+use model_compiler::import::{self, ImportError, ImportLimits, Model};
 use model_compiler::ir::Graph;
 use model_compiler::quantize::{QuantizeOptions, quantize};
 use model_compiler::{codegen, plan, reference};
@@ -13,6 +15,19 @@ fn limits() -> ImportLimits {
     // Small enough that no damaged file can make a test slow.
     ImportLimits { max_elements: 1 << 20, max_macs: 10_000_000, ..ImportLimits::default() }
 }
+
+/// The files of `tests/data`: one for each TFLite operator and use, and exports of ONNX.
+static SMALL: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let mut paths: Vec<_> = ["tflite", "onnx"]
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(data.join(folder)).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "tflite" || end == "onnx"))
+        .collect();
+    paths.sort();
+    paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
+});
 
 #[test]
 fn a_file_cut_anywhere_is_an_error() {
@@ -49,6 +64,34 @@ proptest! {
         }
         if let Ok(graph) = import::onnx(&file, &limits()) {
             whole_way(&graph);
+        }
+    }
+
+    #[test]
+    fn flipped_bytes_of_small_files_never_panic(
+        which in any::<prop::sample::Index>(),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in prop::option::weighted(0.1, any::<prop::sample::Index>()),
+    ) {
+        // Files of one operator are nearly all structure.
+        let mut file = which.get(&SMALL).clone();
+        for (at, value) in flips {
+            let at = at.index(file.len());
+            file[at] = value;
+        }
+        if let Some(cut) = cut {
+            file.truncate(cut.index(file.len()));
+        }
+        match import::model(&file, &limits()) {
+            Ok(Model::Float(graph)) => whole_way(&graph),
+            Ok(Model::Int8(graph)) => {
+                let input = vec![1; graph.tensors[graph.input].len()];
+                prop_assert!(reference::run(&graph, &input).is_some());
+                let plan = plan::plan(&graph);
+                prop_assert_eq!(plan::conflict(&graph, &plan), None);
+                prop_assert!(!codegen::c99(&graph, &plan, "damaged").model_c.is_empty());
+            }
+            Err(_) => {}
         }
     }
 
