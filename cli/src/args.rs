@@ -76,6 +76,8 @@ pub enum Verb {
         #[command(subcommand)]
         verb: ModelVerb,
     },
+    /// Compile a model file on this machine, without any server, and print what it needs.
+    Compile(Compile),
     /// Datasets: list, import.
     Dataset {
         /// What about datasets.
@@ -202,14 +204,14 @@ pub enum ModelVerb {
         /// NAME or NAME@VERSION.
         model: ModelRef,
     },
-    /// Upload a float ONNX file; a new file under a known name becomes its next version.
+    /// Upload a float .onnx or an int8 .tflite file; a new file under a known name becomes its next version.
     Import {
-        /// The ONNX file.
+        /// The model file.
         file: PathBuf,
         /// Its name [default: the file's name].
         #[arg(long)]
         name: Option<String>,
-        /// The dataset that calibrates and evaluates it.
+        /// The dataset that calibrates and evaluates it; an int8 file needs none.
         #[arg(long)]
         dataset: Option<String>,
     },
@@ -218,6 +220,39 @@ pub enum ModelVerb {
         /// NAME or NAME@VERSION.
         model: ModelRef,
     },
+}
+
+/// `tinymlaas compile`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Compile {
+    /// The model: float .onnx or int8 .tflite.
+    pub file: PathBuf,
+    /// Only this board; where the model does not fit, the exit code is 1.
+    #[arg(long, value_name = "BOARD")]
+    pub board: Option<String>,
+    /// Examples of the input, which float models need: a CSV file, a folder of pictures (.jpg, .png), .npy, .bin or
+    /// .raw files with one subfolder a label, or the word `random`, which guesses.
+    #[arg(long, value_name = "DIR|CSV|random")]
+    pub calibrate: Option<PathBuf>,
+    /// What every value is multiplied with before it enters the model [default: 1; pictures: all of an int8 input's
+    /// range, or 0 to 1].
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
+    pub input_scale: Option<f32>,
+    /// What is added after that.
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
+    pub input_offset: Option<f32>,
+    /// How the ranges of int8 activations are chosen: auto, min-max, percentile=99.9, mse.
+    #[arg(long, value_name = "METHOD", default_value = "auto")]
+    pub quantize: model_compiler::ranges::Method,
+    /// Name of the model in its code [default: the file's name].
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Folder for model.c, model.h, report.json, golden vectors and samples; nothing is written without.
+    #[arg(short, long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Also write the .tflite file as a C array for TFLite Micro: model_tflite.h, model_tflite.c.
+    #[arg(long)]
+    pub tflm: bool,
 }
 
 /// `tinymlaas dataset …`.

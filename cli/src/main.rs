@@ -7,7 +7,7 @@
 //! - [`up`]: all roles in one process tree, supervised, and the demo on top.
 //! - [`client`]: HTTP and MQTT as the client commands use them.
 //! - [`command`]: the client commands, one file per noun or verb.
-//! - [`output`]: tables, sizes, colours.
+//! - [`output`]: tables, sizes, colours; [`report`]: what the model compiler found out, as text.
 //!
 //! No logic of its own lives here: each role is a library, and each client command is one or two calls.
 
@@ -16,6 +16,7 @@ mod client;
 mod command;
 mod exit;
 mod output;
+mod report;
 mod role;
 mod up;
 

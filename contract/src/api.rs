@@ -18,7 +18,7 @@
 //! | `GET /datasets` | viewer | → `[DatasetView]` |
 //! | `PUT /datasets/{name}?input_scale=X` | operator | CSV → [`DatasetView`] |
 //! | `GET /models` | viewer | → `[ModelView]`, all versions, newest first |
-//! | `POST /models?name=N&dataset=D` | operator | ONNX bytes → 201 (200 where these bytes are the latest version) [`ModelView`] |
+//! | `POST /models?name=N&dataset=D` | operator | ONNX or TFLite bytes → 201 (200 where these bytes are the latest version) [`ModelView`] |
 //! | `GET /models/{model}` | viewer | `digits` or `digits@2` → [`ModelView`] |
 //! | `POST /models/{model}/compile` | operator | → [`ModelView`] with artifact and report |
 //! | `GET /artifacts/{artifact}/manifest` | viewer | → [`crate::artifact::SignedManifest`] |
@@ -187,7 +187,7 @@ pub struct DatasetView {
 pub struct ModelView {
     /// Name and version.
     pub model: ModelRef,
-    /// `onnx`.
+    /// `onnx` or `tflite`.
     pub format: String,
     /// Size of the file in bytes.
     pub size: u64,

@@ -46,6 +46,10 @@ impl TensorMeta {
     }
 }
 
+fn is_zero(value: &f32) -> bool {
+    *value == 0.0
+}
+
 /// `meta.json`: what a relay and a board need to know about a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelMeta {
@@ -57,8 +61,11 @@ pub struct ModelMeta {
     pub output: TensorMeta,
     /// One label per output of a classifier, else empty.
     pub labels: Vec<String>,
-    /// How raw data becomes the real-valued input: value * `input_scale`.
+    /// How raw data becomes the real-valued input: value * `input_scale` + `input_offset`.
     pub input_scale: f32,
+    /// See `input_scale`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub input_offset: f32,
     /// Records in `golden.bin`.
     pub golden_count: u32,
     /// Records in `samples.bin`.
@@ -73,17 +80,48 @@ pub struct ModelMeta {
     pub compiler: String,
 }
 
+impl ModelMeta {
+    /// Index of the label that an int8 output stands for: the first of the highest outputs. One output with two labels
+    /// is the second label's score: above one half where it is a share of one, else above zero. `None` for models
+    /// without labels.
+    pub fn winner(&self, output: &[i8]) -> Option<usize> {
+        let quantization = (self.output.scale, self.output.zero_point);
+        winner(output, quantization, self.labels.len())
+    }
+}
+
+/// Above which a single output of this scale and zero point stands for the second of two labels.
+pub fn threshold(scale: f32, zero_point: i32) -> f32 {
+    let real = |q: i8| scale * i32::from(q).saturating_sub(zero_point) as f32;
+    if real(i8::MIN) >= 0.0 && real(i8::MAX) <= 1.001 { 0.5 } else { 0.0 }
+}
+
+/// As [`ModelMeta::winner`], for `labels` labels and this scale and zero point.
+pub fn winner(output: &[i8], (scale, zero_point): (f32, i32), labels: usize) -> Option<usize> {
+    if let ([score], 2) = (output, labels) {
+        let real = scale * i32::from(*score).saturating_sub(zero_point) as f32;
+        return Some(usize::from(real > threshold(scale, zero_point)));
+    }
+    let mut best = 0;
+    for (index, value) in output.iter().enumerate() {
+        if value > output.get(best)? {
+            best = index;
+        }
+    }
+    (best < labels).then_some(best)
+}
+
 /// One held-out input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
-    /// The right label.
+    /// The right label; empty where the data has none.
     pub label: String,
     /// Where it comes from, such as `row 1502`.
     pub source: String,
 }
 
 /// What the compiler found out, per model and per board; shown before anybody flashes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CompileReport {
     /// Share of the evaluation split that the float model gets right, 0 to 1; absent without labels.
     pub float_accuracy: Option<f64>,
@@ -93,6 +131,16 @@ pub struct CompileReport {
     pub evaluated: u32,
     /// Rows that calibrated the quantization.
     pub calibrated: u32,
+    /// What they were.
+    #[serde(default)]
+    pub calibration: Calibration,
+    /// How the ranges of its activations were chosen; absent for files that were int8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<QuantizationReport>,
+    /// How far the int8 model's outputs are from the float model's, and both from the right ones; absent where neither
+    /// is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<OutputReport>,
     /// `confusion[expected][predicted]` of the int8 model, in the order of the labels.
     #[serde(default)]
     pub confusion: Vec<Vec<u32>>,
@@ -101,6 +149,9 @@ pub struct CompileReport {
     pub labels: Vec<String>,
     /// Bytes of constants in flash.
     pub weights_bytes: u32,
+    /// Bytes of the same constants before they were quantized; 0 where the file was int8 already.
+    #[serde(default)]
+    pub float_weights_bytes: u64,
     /// Working memory reached by the planner, in bytes.
     pub arena_bytes: u32,
     /// The lower bound of any plan for this order of operations, in bytes.
@@ -111,10 +162,107 @@ pub struct CompileReport {
     pub source_bytes: u64,
     /// Time that importing, quantizing, evaluating and generating took, in milliseconds.
     pub compile_ms: u64,
+    /// Where that time went.
+    #[serde(default)]
+    pub times: Vec<StepTime>,
+    /// What people should know before they rely on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Layer by layer, in order of execution.
     pub layers: Vec<LayerReport>,
+    /// What lies in the arena, and when.
+    #[serde(default)]
+    pub buffers: Vec<BufferReport>,
     /// Board by board.
     pub boards: Vec<BoardReport>,
+}
+
+/// What calibrated a model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Calibration {
+    /// Nothing: the file was int8 already.
+    #[default]
+    None,
+    /// Random inputs: ranges are guesses.
+    Random,
+    /// Examples of a dataset.
+    Dataset,
+}
+
+/// How activations were quantized, by the error of the outputs on calibration data.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct QuantizationReport {
+    /// The method that won: `min-max`, `percentile=99.9`, `mse`.
+    pub method: String,
+    /// Whether biases take up what rounding shifts on average.
+    pub bias_correction: bool,
+    /// Tensors whose range another method chose after that.
+    pub adjusted_tensors: u32,
+    /// All that was tried.
+    pub tried: Vec<TriedMethod>,
+    /// Signal to quantization noise of the outputs that was reached, in dB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sqnr_db: Option<f64>,
+}
+
+/// A method that was tried.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TriedMethod {
+    /// Its name.
+    pub method: String,
+    /// With corrected biases or without.
+    pub bias_correction: bool,
+    /// Signal to quantization noise of the outputs, in dB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sqnr_db: Option<f64>,
+}
+
+/// Outputs in numbers, over the evaluated rows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct OutputReport {
+    /// Mean squared difference between the outputs of the int8 and the float model; absent for files that were int8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mse: Option<f64>,
+    /// Largest difference of one output value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub largest: Option<f64>,
+    /// Signal to quantization noise of the outputs, in dB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sqnr_db: Option<f64>,
+    /// Share of the rows whose label is the same in both, where the model has labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<f64>,
+    /// Mean squared error of the float model against the dataset's targets (an autoencoder's: its own inputs).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub float_target_mse: Option<f64>,
+    /// The same for the int8 model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub int8_target_mse: Option<f64>,
+}
+
+/// A step of the compiler and how long it took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepTime {
+    /// A few words.
+    pub step: String,
+    /// Milliseconds.
+    pub ms: u64,
+}
+
+/// An activation's place in the arena.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BufferReport {
+    /// Name of the layer that writes it, or of the input.
+    pub name: String,
+    /// Offset, bytes.
+    pub offset: u32,
+    /// Size, bytes.
+    pub bytes: u32,
+    /// The step that writes it: 0 is the caller filling the input, `k` is layer `k - 1`.
+    pub first: u32,
+    /// The last step that reads it; one behind the last layer is the caller reading the output.
+    pub last: u32,
 }
 
 /// One layer.

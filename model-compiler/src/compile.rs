@@ -2,22 +2,21 @@
 
 use std::time::Instant;
 
-use contract::artifact::{CompileReport, ModelMeta, Sample, TensorMeta};
+use contract::artifact::{CompileReport, ModelMeta, StepTime, TensorMeta};
 use thiserror::Error;
 
 use crate::artifact::{self, Artifact, Contents};
 use crate::codegen::{self, COMPILER};
-use crate::dataset::{Dataset, Row, Split};
-use crate::evaluate::{self, quantize_input};
+use crate::dataset::Dataset;
+use crate::evaluate;
+use crate::examples::Examples;
 use crate::import::{self, ImportError, ImportLimits, Model};
 use crate::plan;
 use crate::qir::QuantGraph;
-use crate::quantize::{QuantizeError, QuantizeOptions, quantize};
-use crate::reference;
+use crate::quantize::QuantizeError;
+use crate::ranges::Method;
 use crate::report::{self, Findings, count, without_batch};
-
-/// Most golden vectors of random bytes.
-const RANDOM_GOLDEN: usize = 8;
+use crate::search;
 
 /// Most multiply-accumulates of all calibration runs together: some tens of seconds.
 const CALIBRATION_WORK: u64 = 20_000_000_000;
@@ -31,16 +30,18 @@ const EVALUATION_WORK: u64 = 100_000_000_000;
 pub struct CompileOptions {
     /// Name of the model in the fleet; goes into `TML_MODEL_NAME` (escaped).
     pub name: String,
-    /// Raw data times this is the model's input (digits: 1/16).
+    /// Raw data times this, plus `input_offset`, is the model's input (digits: 1/16).
     pub input_scale: f32,
+    /// See `input_scale`.
+    pub input_offset: f32,
     /// Most rows of the train split that calibrate the quantization.
     pub calibration_rows: usize,
     /// Most golden vectors taken from the train split; as many random ones, at most 8, come on top.
     pub golden_vectors: usize,
     /// Most held-out samples in the artifact.
     pub samples: usize,
-    /// Share of a tensor's values that its quantized range must hold; `1.0` is plain min-max.
-    pub percentile: f64,
+    /// How the ranges of activations are chosen.
+    pub method: Method,
     /// Bounds on the model file.
     pub limits: ImportLimits,
 }
@@ -51,12 +52,31 @@ impl CompileOptions {
         Self {
             name: name.to_owned(),
             input_scale: 1.0,
+            input_offset: 0.0,
             calibration_rows: 256,
             golden_vectors: 16,
             samples: 100,
-            percentile: 1.0,
+            method: Method::Auto,
             limits: ImportLimits::default(),
         }
+    }
+}
+
+/// What calibrates and measures a model.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Data<'a> {
+    /// Nothing, which is enough for models that are int8 already.
+    #[default]
+    None,
+    /// Random inputs between -1 and 1: ranges are guesses, and accuracy stays unknown.
+    Random,
+    /// Examples: the train split calibrates, the test split measures.
+    Examples(&'a Dataset),
+}
+
+impl<'a> From<&'a Dataset> for Data<'a> {
+    fn from(dataset: &'a Dataset) -> Self {
+        Self::Examples(dataset)
     }
 }
 
@@ -129,6 +149,12 @@ pub enum CompileError {
         /// What differs and how to mend it.
         reason: String,
     },
+    /// A float model without data.
+    #[error(
+        "a float model needs examples of its input to choose the ranges of its int8 values, and there are none; give a \
+         dataset, or ask for random calibration and live with an unknown accuracy"
+    )]
+    NoData,
     /// The model cannot be expressed in int8.
     #[error("cannot quantize: {0}")]
     Quantize(#[from] QuantizeError),
@@ -145,53 +171,46 @@ pub enum CompileError {
     Pack(#[from] std::io::Error),
 }
 
-/// Compiles a model file, float ONNX or int8 TFLite, with a labelled data set.
+/// Compiles a model file, float ONNX or int8 TFLite.
 ///
-/// The `train` split calibrates a float model, the `test` split measures. The same bytes and
-/// options give the same artifact.
+/// Examples calibrate a float model and measure it: by their labels, by their targets, and float against int8. The
+/// same bytes and options give the same artifact.
 ///
 /// # Errors
 /// [`CompileError`] says what part of which input cannot be used.
-pub fn compile(
+pub fn compile<'a>(
     model: &[u8],
-    dataset: &Dataset,
+    data: impl Into<Data<'a>>,
     options: &CompileOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Compiled, CompileError> {
-    let started = Instant::now();
-    let mut tell = |step: Step, done: f32| {
-        let (from, to) = step.share();
-        progress(Progress { step, fraction: from + (to - from) * done });
-    };
+    let mut clock = Clock::start(progress);
+    let data = data.into();
     check(options)?;
-    tell(Step::Import, 0.0);
-    let scaled = |row: &Row| -> Vec<f32> { row.values.iter().map(|v| v * options.input_scale).collect() };
-    let (graph, quantized, calibration) = match import::model(model, &options.limits)? {
-        Model::Int8(quantized) => {
-            let sizes = (quantized.tensors[quantized.input].len(), quantized.tensors[quantized.output].len());
-            check_match(&quantized.input_shape, sizes, dataset)?;
-            (None, quantized, Vec::new())
-        }
+    clock.begin(Step::Import);
+    let imported = import::model(model, &options.limits)?;
+    let examples = Examples::new(&imported, data, options)?;
+
+    clock.begin(Step::Quantize);
+    let mut calibration = Vec::new();
+    let mut quantization = None;
+    let (graph, quantized) = match imported {
+        Model::Int8(quantized) => (None, quantized),
         Model::Float(graph) => {
-            let sizes = (graph.tensors[graph.input].len(), graph.tensors[graph.output].len());
-            check_match(&graph.input_shape, sizes, dataset)?;
-            tell(Step::Quantize, 0.0);
             let work: u64 = graph.nodes.iter().map(|node| node.op.work()).sum();
-            let rows = options.calibration_rows.min(affordable(CALIBRATION_WORK, work));
-            let calibration: Vec<Vec<f32>> = spread(dataset, Split::Train, rows).into_iter().map(&scaled).collect();
-            let quantize_options = QuantizeOptions { percentile: options.percentile };
-            let quantized = quantize(&graph, &calibration, &quantize_options)?;
-            (Some(graph), quantized, calibration)
+            calibration = examples.calibration(affordable(CALIBRATION_WORK, work)).ok_or(CompileError::NoData)?;
+            let (quantized, report) = search::search(&graph, &calibration, options.method)?;
+            quantization = Some(report);
+            (Some(graph), quantized)
         }
     };
 
+    clock.begin(Step::Evaluate);
     let work: u64 = quantized.nodes.iter().map(|node| node.op.work()).sum();
-    let rows = affordable(EVALUATION_WORK, work);
-    let held_out: Vec<(Vec<f32>, usize)> =
-        spread(dataset, Split::Test, rows).into_iter().map(|row| (scaled(row), row.label)).collect();
-    let examples = held_out.iter().map(|(input, label)| (input.as_slice(), *label));
-    let evaluation = evaluate::evaluate(graph.as_ref(), &quantized, examples, &mut |done| {
-        tell(Step::Evaluate, done);
+    let held_out = examples.held_out(affordable(EVALUATION_WORK, work));
+    let questions = held_out.iter().map(|(input, expected)| (input.as_slice(), *expected));
+    let evaluation = evaluate::evaluate(graph.as_ref(), &quantized, examples.labels().len(), questions, &mut |done| {
+        clock.tell(done);
     });
     let measured = calibration.len().min(32);
     let sqnr_db = match &graph {
@@ -199,19 +218,11 @@ pub fn compile(
         None => Vec::new(),
     };
 
-    tell(Step::Generate, 0.0);
+    clock.begin(Step::Generate);
     let plan = plan::plan(&quantized);
     let sources = codegen::c99(&quantized, &plan, &options.name);
 
-    tell(Step::Pack, 0.0);
-    let golden = golden_vectors(&quantized, dataset, options);
-    let samples: Vec<(Vec<i8>, Sample)> = spread(dataset, Split::Test, options.samples)
-        .into_iter()
-        .map(|row| {
-            let sample = Sample { label: dataset.labels[row.label].clone(), source: format!("test/{}", row.index) };
-            (quantize_input(&quantized, &scaled(row)), sample)
-        })
-        .collect();
+    clock.begin(Step::Pack);
     let artifact = artifact::build(Contents {
         model_c: &sources.model_c,
         model_h: &sources.model_h,
@@ -219,8 +230,9 @@ pub fn compile(
             name: options.name.clone(),
             input: tensor_meta(&quantized, quantized.input, &input_shape(&quantized)),
             output: tensor_meta(&quantized, quantized.output, &quantized.output_shape),
-            labels: dataset.labels.clone(),
+            labels: examples.labels().to_vec(),
             input_scale: options.input_scale,
+            input_offset: options.input_offset,
             golden_count: 0,
             sample_count: 0,
             arena_bytes: count(plan.arena_bytes),
@@ -228,8 +240,8 @@ pub fn compile(
             macs: report::macs(&quantized),
             compiler: COMPILER.to_owned(),
         },
-        golden: &golden,
-        samples: &samples,
+        golden: &examples.golden(&quantized),
+        samples: &examples.samples(&quantized),
     })?;
     let report = report::report(&Findings {
         graph: graph.as_ref(),
@@ -237,14 +249,55 @@ pub fn compile(
         plan: &plan,
         sources: &sources,
         evaluation: &evaluation,
+        quantization,
         sqnr_db: &sqnr_db,
-        labels: &dataset.labels,
-        calibrated: calibration.len(),
+        labels: examples.labels(),
+        calibration: (examples.source(graph.is_some()), calibration.len()),
         source_bytes: model.len(),
-        compile_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        warnings: examples.warnings(graph.is_some(), evaluation.labelled),
+        times: clock.end(),
     });
-    tell(Step::Pack, 1.0);
     Ok(Compiled { artifact, report })
+}
+
+/// Says what is going on and keeps how long it took.
+struct Clock<'a> {
+    progress: &'a mut dyn FnMut(Progress),
+    times: Vec<StepTime>,
+    now: Option<(Step, Instant)>,
+}
+
+impl<'a> Clock<'a> {
+    fn start(progress: &'a mut dyn FnMut(Progress)) -> Self {
+        Self { progress, times: Vec::new(), now: None }
+    }
+
+    fn begin(&mut self, step: Step) {
+        self.stop();
+        self.now = Some((step, Instant::now()));
+        self.tell(0.0);
+    }
+
+    /// Tells which share of the step is done.
+    fn tell(&mut self, done: f32) {
+        if let Some((step, _)) = self.now {
+            let (from, to) = step.share();
+            (self.progress)(Progress { step, fraction: from + (to - from) * done });
+        }
+    }
+
+    fn stop(&mut self) {
+        if let Some((step, begun)) = self.now.take() {
+            let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.times.push(StepTime { step: step.text().to_owned(), ms });
+        }
+    }
+
+    fn end(mut self) -> Vec<StepTime> {
+        self.tell(1.0);
+        self.stop();
+        self.times
+    }
 }
 
 fn check(options: &CompileOptions) -> Result<(), CompileError> {
@@ -254,39 +307,19 @@ fn check(options: &CompileOptions) -> Result<(), CompileError> {
             reason: format!("{} is no usable factor; try 1 or 1/255", options.input_scale),
         });
     }
-    if !(0.5..=1.0).contains(&options.percentile) {
+    if !options.input_offset.is_finite() {
         return Err(CompileError::Option {
-            option: "percentile",
-            reason: format!("{} is not within 0.5 to 1", options.percentile),
+            option: "input_offset",
+            reason: format!("{} is no usable summand; try 0 or -1", options.input_offset),
         });
     }
-    Ok(())
-}
-
-/// The data set must have the model's input length and a label per output (`sizes`).
-fn check_match(
-    input_shape: &[usize],
-    (inputs, outputs): (usize, usize),
-    dataset: &Dataset,
-) -> Result<(), CompileError> {
-    let mismatch = |reason: String| CompileError::Mismatch { reason };
-    if dataset.input_len() != inputs {
-        return Err(mismatch(format!(
-            "a row has {} values, the model's input {input_shape:?} takes {inputs}",
-            dataset.input_len(),
-        )));
-    }
-    if dataset.labels.len() != outputs {
-        return Err(mismatch(format!(
-            "the data set has {} labels, the model has {outputs} outputs",
-            dataset.labels.len()
-        )));
-    }
-    if dataset.split(Split::Train).next().is_none() {
-        return Err(mismatch(
-            "no row has the split `train`; some are needed to calibrate the quantization and to make golden vectors"
-                .into(),
-        ));
+    if let Method::Percentile(share) = options.method
+        && !(0.5..=1.0).contains(&share)
+    {
+        return Err(CompileError::Option {
+            option: "method",
+            reason: format!("a percentile of {} is not within 50 to 100", share * 100.0),
+        });
     }
     Ok(())
 }
@@ -294,40 +327,6 @@ fn check_match(
 /// Number of runs that stay within a total of work, at least one.
 fn affordable(total: u64, of_one: u64) -> usize {
     usize::try_from(total / of_one.max(1)).unwrap_or(usize::MAX).max(1)
-}
-
-/// At most `most` rows of a split, evenly spread over it.
-fn spread(dataset: &Dataset, split: Split, most: usize) -> Vec<&Row> {
-    let rows: Vec<&Row> = dataset.split(split).collect();
-    let taken = rows.len().min(most.max(usize::from(split == Split::Train)));
-    (0..taken).map(|at| rows[at * rows.len() / taken]).collect()
-}
-
-/// Inputs from the train split and random bytes, with the answers of the reference.
-fn golden_vectors(graph: &QuantGraph, dataset: &Dataset, options: &CompileOptions) -> Vec<(Vec<i8>, Vec<i8>)> {
-    let rows = spread(dataset, Split::Train, options.golden_vectors);
-    let mut inputs: Vec<Vec<i8>> = rows
-        .into_iter()
-        .map(|row| {
-            let scaled: Vec<f32> = row.values.iter().map(|v| v * options.input_scale).collect();
-            quantize_input(graph, &scaled)
-        })
-        .collect();
-    let len = graph.tensors[graph.input].len();
-    let mut random = 0x2545_f491_4f6c_dd1d_u64;
-    for _ in 0..options.golden_vectors.min(RANDOM_GOLDEN) {
-        inputs.push(
-            (0..len)
-                .map(|_| {
-                    random ^= random << 13;
-                    random ^= random >> 7;
-                    random ^= random << 17;
-                    (random >> 32) as i8
-                })
-                .collect(),
-        );
-    }
-    inputs.into_iter().filter_map(|input| reference::run(graph, &input).map(|output| (input, output))).collect()
 }
 
 /// Shape of the input as its bytes lie: height, width, channels if an operator

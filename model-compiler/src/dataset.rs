@@ -1,4 +1,4 @@
-//! Labelled data: rows of values with a class and a split, read from CSV.
+//! Examples: rows of values with a label or with targets, where there are any, and a split; read from CSV.
 //!
 //! Calibration, evaluation, golden vectors and held-out samples come from here.
 //! No files are opened: the caller hands over the bytes.
@@ -37,35 +37,74 @@ pub enum Split {
     Test,
 }
 
-/// One labelled example.
+/// One example.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// Raw values in column order (row-major input), not yet scaled.
     pub values: Vec<f32>,
-    /// Index into [`Dataset::labels`].
-    pub label: usize,
+    /// Index into [`Dataset::labels`]; absent where the data has none.
+    pub label: Option<usize>,
+    /// The right outputs of a regression; empty where the data has none.
+    pub targets: Vec<f32>,
     /// The part that it belongs to.
     pub split: Split,
     /// Number of the row among those of its split, from 0.
     pub index: usize,
 }
 
-/// A labelled data set in memory.
+/// An example as a reader found it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Example {
+    /// Raw values.
+    pub values: Vec<f32>,
+    /// Its label, if it has one.
+    pub label: Option<String>,
+    /// The right outputs of a regression.
+    pub targets: Vec<f32>,
+    /// Its part, if the data says so.
+    pub split: Option<Split>,
+}
+
+/// A data set in memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     /// Names of the value columns.
     pub columns: Vec<String>,
     /// Class names in index order: ascending numbers when all labels are whole
-    /// numbers, else alphabetical.
+    /// numbers, else alphabetical. Empty for data without labels.
     pub labels: Vec<String>,
     /// All rows in file order.
     pub rows: Vec<Row>,
-    /// True if the file had a `split` column; without one every fifth row of a
-    /// class is held out.
+    /// True if the data says which rows are held out; else it is every fifth of a class.
     pub has_split: bool,
 }
 
 impl Dataset {
+    /// A data set of these examples; all have as many values as there are columns.
+    pub fn new(columns: Vec<String>, examples: Vec<Example>) -> Self {
+        let labels = label_names(examples.iter().filter_map(|example| example.label.as_deref()));
+        let index_of: BTreeMap<&str, usize> =
+            labels.iter().enumerate().map(|(index, label)| (label.as_str(), index)).collect();
+        let has_split = examples.iter().any(|example| example.split.is_some());
+        // The last counter is that of rows without a label.
+        let mut seen_of_label = vec![0_usize; labels.len() + 1];
+        let mut seen_of_split = [0_usize; 2];
+        let rows = examples
+            .into_iter()
+            .map(|example| {
+                let label = example.label.and_then(|label| index_of.get(label.as_str()).copied());
+                let seen = &mut seen_of_label[label.unwrap_or(labels.len())];
+                let every_fifth = if *seen % 5 == 4 { Split::Test } else { Split::Train };
+                *seen += 1;
+                let split = example.split.unwrap_or(every_fifth);
+                let counter = &mut seen_of_split[usize::from(split == Split::Test)];
+                *counter += 1;
+                Row { values: example.values, label, targets: example.targets, split, index: *counter - 1 }
+            })
+            .collect();
+        Self { columns, labels, rows, has_split }
+    }
+
     /// Number of values of a row.
     pub fn input_len(&self) -> usize {
         self.columns.len()
@@ -107,7 +146,7 @@ pub enum DatasetError {
     /// No header or no rows.
     #[error("the CSV file is empty; it needs a header line and at least one row")]
     Empty,
-    /// A header that lacks `label`, repeats a name or has no value column.
+    /// A header that repeats a name or has no value column.
     #[error("line 1: {reason}")]
     Header {
         /// What is wrong.
@@ -135,8 +174,9 @@ pub enum DatasetError {
     },
 }
 
-/// Reads a CSV file with a header: a column `label`, optionally a column `split`
-/// (`train` or `test`), all others are values in the model's input order.
+/// Reads a CSV file with a header. A column `label` holds classes, columns `target` or `target_…` the right outputs of
+/// a regression, a column `split` says `train` or `test`; none of them has to be there. All others are values in the
+/// model's input order.
 ///
 /// Fields may stand in double quotes; line ends may be LF or CRLF.
 ///
@@ -155,7 +195,7 @@ pub fn from_csv(bytes: &[u8], limits: &DatasetLimits) -> Result<Dataset, Dataset
     let (_, header_line) = lines.next().ok_or(DatasetError::Empty)?;
     let header = Header::parse(header_line, limits)?;
 
-    let mut rows: Vec<(Vec<f32>, String, Option<Split>)> = Vec::new();
+    let mut rows: Vec<Example> = Vec::new();
     for (line, content) in lines {
         if rows.len() == limits.max_rows {
             return Err(DatasetError::TooMany { line, what: "rows", limit: limits.max_rows });
@@ -165,34 +205,21 @@ pub fn from_csv(bytes: &[u8], limits: &DatasetLimits) -> Result<Dataset, Dataset
     if rows.is_empty() {
         return Err(DatasetError::Empty);
     }
-    let labels = label_names(rows.iter().map(|row| row.1.as_str()));
-    if labels.len() > limits.max_labels {
-        return Err(DatasetError::TooMany { line: rows.len() + 1, what: "distinct labels", limit: limits.max_labels });
+    let last = rows.len() + 1;
+    let set = Dataset::new(header.value_names(), rows);
+    if set.labels.len() > limits.max_labels {
+        return Err(DatasetError::TooMany { line: last, what: "distinct labels", limit: limits.max_labels });
     }
-    let index_of: BTreeMap<&str, usize> =
-        labels.iter().enumerate().map(|(index, label)| (label.as_str(), index)).collect();
-    let mut seen_of_label = vec![0_usize; labels.len()];
-    let mut seen_of_split = [0_usize; 2];
-    let rows = rows
-        .into_iter()
-        .map(|(values, label, split)| {
-            let label = index_of.get(label.as_str()).copied().unwrap_or(0);
-            let every_fifth = if seen_of_label[label] % 5 == 4 { Split::Test } else { Split::Train };
-            seen_of_label[label] += 1;
-            let split = split.unwrap_or(every_fifth);
-            let counter = &mut seen_of_split[usize::from(split == Split::Test)];
-            *counter += 1;
-            Row { values, label, split, index: *counter - 1 }
-        })
-        .collect();
-    Ok(Dataset { columns: header.value_names(), labels, rows, has_split: header.split.is_some() })
+    Ok(set)
 }
 
 /// What the first line says.
 struct Header {
     names: Vec<String>,
-    label: usize,
+    label: Option<usize>,
     split: Option<usize>,
+    /// Which columns are targets.
+    targets: Vec<bool>,
 }
 
 impl Header {
@@ -208,43 +235,43 @@ impl Header {
             return Err(header(format!("column `{}` appears twice", shown(pair[0]))));
         }
         let at = |name: &str| names.iter().position(|column| column == name);
-        let label = at("label").ok_or_else(|| {
-            header("no column is named `label`; the header names the columns, for example p0,p1,label,split".into())
-        })?;
+        let label = at("label");
         let split = at("split");
-        if names.len() == 1 + usize::from(split.is_some()) {
-            return Err(header("no value column beside `label` and `split`".into()));
+        let targets: Vec<bool> = names.iter().map(|name| name == "target" || name.starts_with("target_")).collect();
+        let others = usize::from(label.is_some())
+            + usize::from(split.is_some())
+            + targets.iter().filter(|target| **target).count();
+        if names.len() == others {
+            return Err(header("no value column; the header names the columns, for example p0,p1,label,split".into()));
         }
-        Ok(Self { names, label, split })
+        Ok(Self { names, label, split, targets })
     }
 
     fn value_names(&self) -> Vec<String> {
         self.names
             .iter()
             .enumerate()
-            .filter(|(index, _)| *index != self.label && Some(*index) != self.split)
+            .filter(|(index, _)| Some(*index) != self.label && Some(*index) != self.split && !self.targets[*index])
             .map(|(_, name)| name.clone())
             .collect()
     }
 
-    fn row(&self, line: usize, content: &str) -> Result<(Vec<f32>, String, Option<Split>), DatasetError> {
+    fn row(&self, line: usize, content: &str) -> Result<Example, DatasetError> {
         let bad =
             |column: usize, reason: String| DatasetError::Value { line, column: self.names[column].clone(), reason };
         let fields = fields(content).map_err(|reason| bad(0, reason))?;
         if fields.len() != self.names.len() {
             return Err(DatasetError::ColumnCount { line, found: fields.len(), expected: self.names.len() });
         }
-        let mut values = Vec::with_capacity(fields.len());
-        let mut label = String::new();
-        let mut split = None;
+        let mut example = Example { values: Vec::with_capacity(fields.len()), ..Example::default() };
         for (column, field) in fields.into_iter().enumerate() {
-            if column == self.label {
+            if Some(column) == self.label {
                 if field.is_empty() {
                     return Err(bad(column, "the label is empty".into()));
                 }
-                label = field;
+                example.label = Some(field);
             } else if Some(column) == self.split {
-                split = Some(match field.as_str() {
+                example.split = Some(match field.as_str() {
                     "train" => Split::Train,
                     "test" => Split::Test,
                     other => {
@@ -257,10 +284,14 @@ impl Header {
                 if !value.is_finite() {
                     return Err(bad(column, format!("`{}` is not a finite number", shown(&field))));
                 }
-                values.push(value);
+                if self.targets[column] {
+                    example.targets.push(value);
+                } else {
+                    example.values.push(value);
+                }
             }
         }
-        Ok((values, label, split))
+        Ok(example)
     }
 }
 
@@ -325,7 +356,7 @@ mod tests {
         assert_eq!(data.columns, ["a", "b"]);
         assert_eq!(data.labels, ["9", "10"]);
         assert_eq!(data.rows[1].values, [-3.0, 40.0]);
-        assert_eq!(data.rows[1].label, 0);
+        assert_eq!(data.rows[1].label, Some(0));
         let held_out: Vec<usize> = data.split(Split::Test).map(|row| row.index).collect();
         assert_eq!(held_out, [0, 1]);
     }
@@ -343,11 +374,19 @@ mod tests {
     }
 
     #[test]
+    fn labels_are_not_needed_and_targets_are_kept_apart() {
+        let data = read("a,target,b,target_1\n1,10,2.5,7\n3,9,4,8\n").unwrap();
+        assert_eq!((data.columns.len(), data.labels.len()), (2, 0));
+        assert_eq!((data.rows[0].label, data.rows[0].targets.as_slice()), (None, [10.0, 7.0].as_slice()));
+        assert_eq!(data.rows[1].values, [3.0, 4.0]);
+    }
+
+    #[test]
     fn errors_name_line_and_column() {
         let cases = [
             ("", "the CSV file is empty"),
             ("a,label\n", "the CSV file is empty"),
-            ("a,b\n1,2\n", "line 1: no column is named `label`"),
+            ("a,b\n1,cat\n", "line 2, column `b`: `cat` is not a decimal number"),
             ("label\n1\n", "line 1: no value column"),
             ("a,a,label\n1,2,3\n", "line 1: column `a` appears twice"),
             ("a,label\n1,2\n1\n", "line 3: 1 columns, the header has 2"),

@@ -4,14 +4,17 @@
 //! Bytes go one way through the modules:
 //! 1. [`import`] reads a model file into the float representation [`ir`].
 //! 2. [`float`](mod@float) runs that, for calibration and for the float accuracy.
-//! 3. [`mod@quantize`] turns it into the int8 representation [`qir`], in which every rounding is decided.
+//! 3. [`mod@quantize`] turns it into the int8 representation [`qir`], in which every rounding is decided; [`search`]
+//!    finds the [`ranges`] with the least error.
 //! 4. [`reference`](mod@reference) executes the int8 representation bit for bit; [`mod@evaluate`] measures it.
 //! 5. [`mod@plan`] gives every activation a place in one arena; [`codegen`] writes C99.
 //! 6. [`estimate`](mod@estimate) says what boards it fits; [`artifact`] packs sources, golden vectors and samples.
 //!
-//! [`compile()`] does all of it. [`dataset`] reads the labelled data that it needs,
+//! [`compile()`] does all of it. [`dataset`] and [`samples`] read the examples that it needs,
 //! [`fixed`] holds the integer arithmetic that the interpreter and the C share,
 //! [`functions`] what is tabulated of it, [`strided`] the geometry of moved and repeated data.
+//!
+//! [`tflm`] writes a .tflite file as an array for those who go on with TFLite Micro.
 //!
 //! The crate opens no files and starts nothing: bytes in, bytes out.
 
@@ -21,6 +24,7 @@ pub mod compile;
 pub mod dataset;
 pub mod estimate;
 pub mod evaluate;
+mod examples;
 pub mod fixed;
 pub mod float;
 pub mod functions;
@@ -30,8 +34,12 @@ mod lower;
 pub mod plan;
 pub mod qir;
 pub mod quantize;
+pub mod ranges;
 pub mod reference;
 mod report;
+pub mod samples;
+pub mod search;
 pub mod strided;
+pub mod tflm;
 
-pub use compile::{CompileError, CompileOptions, Compiled, Progress, Step, compile};
+pub use compile::{CompileError, CompileOptions, Compiled, Data, Progress, Step, compile};

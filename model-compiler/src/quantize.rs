@@ -8,20 +8,20 @@
 use thiserror::Error;
 
 use crate::fixed::{Multiplier, softmax_parameters};
-use crate::float;
 use crate::ir::{Graph, Node, Op, Unary};
 use crate::qir::{Bounds, Linear, QNode, QOp, QTensor, QuantGraph};
+use crate::ranges::{Method, observe};
 
 /// How ranges are chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QuantizeOptions {
-    /// Share of a tensor's observed values that its range must hold; 1.0 is plain min-max.
-    pub percentile: f64,
+    /// The method for all tensors.
+    pub method: Method,
 }
 
 impl Default for QuantizeOptions {
     fn default() -> Self {
-        Self { percentile: 1.0 }
+        Self { method: Method::MinMax }
     }
 }
 
@@ -66,42 +66,7 @@ pub enum QuantizeError {
 /// Smallest scale of an activation; keeps multipliers and the softmax in range.
 pub(crate) const MIN_SCALE: f32 = 1e-6;
 
-/// Most values of a tensor that are kept for percentiles.
-const KEPT_VALUES: usize = 1 << 16;
-
-/// Observed values of one tensor.
-#[derive(Debug, Clone, Default)]
-struct Range {
-    low: f32,
-    high: f32,
-    kept: Vec<f32>,
-}
-
-impl Range {
-    fn observe(&mut self, values: &[f32], keep: usize) {
-        for value in values {
-            self.low = self.low.min(*value);
-            self.high = self.high.max(*value);
-        }
-        if keep > 0 {
-            let stride = values.len().div_ceil(keep).max(1);
-            self.kept.extend(values.iter().step_by(stride));
-        }
-    }
-
-    /// The range to represent; always holds zero.
-    fn chosen(&mut self, percentile: f64) -> (f32, f32) {
-        if percentile >= 1.0 || self.kept.is_empty() {
-            return (self.low, self.high);
-        }
-        self.kept.sort_unstable_by(f32::total_cmp);
-        let last = self.kept.len() - 1;
-        let at = |share: f64| self.kept[((last as f64) * share).round() as usize];
-        (at(1.0 - percentile).min(0.0), at(percentile).max(0.0))
-    }
-}
-
-/// Quantizes a graph with the ranges that `calibration` (scaled model inputs) shows.
+/// Quantizes a graph with the ranges that `calibration` (scaled model inputs) shows; [`crate::search`] finds better ones.
 ///
 /// Tensor indices stay those of the float graph.
 ///
@@ -112,7 +77,8 @@ pub fn quantize(
     calibration: &[Vec<f32>],
     options: &QuantizeOptions,
 ) -> Result<QuantGraph, QuantizeError> {
-    let ranges = observe(graph, calibration, options)?;
+    let observed = observe(graph, calibration)?;
+    let ranges: Vec<(f32, f32)> = observed.iter().map(|range| range.chosen(options.method)).collect();
     let tensors = tensors(graph, &ranges);
     let nodes = graph
         .nodes
@@ -137,36 +103,8 @@ pub fn quantize(
     })
 }
 
-fn observe(
-    graph: &Graph,
-    calibration: &[Vec<f32>],
-    options: &QuantizeOptions,
-) -> Result<Vec<(f32, f32)>, QuantizeError> {
-    if calibration.is_empty() {
-        return Err(QuantizeError::NoCalibration);
-    }
-    let expected = graph.tensors[graph.input].len();
-    let keep = if options.percentile < 1.0 { (KEPT_VALUES / calibration.len()).max(1) } else { 0 };
-    let mut ranges = vec![Range::default(); graph.tensors.len()];
-    for input in calibration {
-        if input.len() != expected {
-            return Err(QuantizeError::InputLength { found: input.len(), expected });
-        }
-        let values = float::run_all(graph, input);
-        for (range, values) in ranges.iter_mut().zip(&values) {
-            range.observe(values, keep);
-        }
-        for node in &graph.nodes {
-            if values[node.output].iter().any(|value| !value.is_finite()) {
-                return Err(QuantizeError::NotFinite { layer: node.name.clone() });
-            }
-        }
-    }
-    Ok(ranges.iter_mut().map(|range| range.chosen(options.percentile)).collect())
-}
-
 /// Scale and zero point of every tensor.
-fn tensors(graph: &Graph, ranges: &[(f32, f32)]) -> Vec<QTensor> {
+pub(crate) fn tensors(graph: &Graph, ranges: &[(f32, f32)]) -> Vec<QTensor> {
     let mut tensors: Vec<QTensor> = graph
         .tensors
         .iter()
@@ -206,7 +144,7 @@ fn parameters(low: f32, high: f32) -> (f32, i32) {
     (scale, zero.clamp(-128.0, 127.0) as i32)
 }
 
-fn quantized(node: &Node, tensors: &[QTensor]) -> Result<QOp, QuantizeError> {
+pub(crate) fn quantized(node: &Node, tensors: &[QTensor]) -> Result<QOp, QuantizeError> {
     let from = &tensors[node.inputs[0]];
     let to = &tensors[node.output];
     let layer = |reason: String| QuantizeError::Layer { layer: node.name.clone(), reason };

@@ -27,7 +27,8 @@ pub fn run_all(graph: &QuantGraph, input: &[i8]) -> Vec<Vec<i8>> {
     values
 }
 
-fn step(graph: &QuantGraph, node: &QNode, values: &[Vec<i8>], out: &mut [i8]) {
+/// Runs one node; `values` holds what it reads, `out` has the size of what it writes.
+pub(crate) fn step(graph: &QuantGraph, node: &QNode, values: &[Vec<i8>], out: &mut [i8]) {
     let x = values[node.inputs[0]].as_slice();
     let from = &graph.tensors[node.inputs[0]];
     let to = &graph.tensors[node.output];

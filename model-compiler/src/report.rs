@@ -1,6 +1,6 @@
 //! The report of a compilation, layer by layer and board by board.
 
-use contract::artifact::{CompileReport, LayerReport};
+use contract::artifact::{BufferReport, Calibration, CompileReport, LayerReport, QuantizationReport, StepTime};
 
 use crate::codegen::Sources;
 use crate::estimate::{Cost, estimate_all};
@@ -17,11 +17,14 @@ pub(crate) struct Findings<'a> {
     pub plan: &'a Plan,
     pub sources: &'a Sources,
     pub evaluation: &'a Evaluation,
+    /// Absent as `graph` is.
+    pub quantization: Option<QuantizationReport>,
     pub sqnr_db: &'a [Option<f64>],
     pub labels: &'a [String],
-    pub calibrated: usize,
+    pub calibration: (Calibration, usize),
     pub source_bytes: usize,
-    pub compile_ms: u64,
+    pub times: Vec<StepTime>,
+    pub warnings: Vec<String>,
 }
 
 /// Bytes of constants of all layers.
@@ -72,18 +75,61 @@ pub(crate) fn report(findings: &Findings<'_>) -> CompileReport {
         float_accuracy: findings.evaluation.float_accuracy(),
         int8_accuracy: findings.evaluation.int8_accuracy(),
         evaluated: count(findings.evaluation.rows),
-        calibrated: count(findings.calibrated),
+        calibrated: count(findings.calibration.1),
+        calibration: findings.calibration.0,
+        quantization: findings.quantization.clone(),
+        outputs: findings.evaluation.outputs.clone(),
         confusion: findings.evaluation.confusion.clone(),
         labels: findings.labels.to_vec(),
         weights_bytes: count(cost.weights_bytes as usize),
+        float_weights_bytes: findings.graph.map_or(0, float_weights_bytes),
         arena_bytes: count(findings.plan.arena_bytes),
         arena_bound_bytes: count(findings.plan.bound_bytes),
         macs: cost.macs,
         source_bytes: findings.source_bytes as u64,
-        compile_ms: findings.compile_ms,
+        compile_ms: findings.times.iter().map(|step| step.ms).sum(),
+        times: findings.times.clone(),
+        warnings: findings.warnings.clone(),
         layers,
+        buffers: buffers(graph, findings.plan),
         boards: estimate_all(&cost),
     }
+}
+
+/// Bytes of weights and biases as 32-bit floats.
+fn float_weights_bytes(graph: &Graph) -> u64 {
+    let of = |op: &Op| match op {
+        Op::Conv2d { weights, bias, .. }
+        | Op::DepthwiseConv2d { weights, bias, .. }
+        | Op::Dense { weights, bias, .. } => weights.len() + bias.len(),
+        _ => 0,
+    };
+    graph.nodes.iter().map(|node| 4 * of(&node.op) as u64).sum()
+}
+
+/// Every activation in the arena with the steps at which it is needed, in order of its first.
+fn buffers(graph: &QuantGraph, plan: &Plan) -> Vec<BufferReport> {
+    let mut all: Vec<BufferReport> = Vec::new();
+    let mut add = |tensor: usize, name: &str, first: usize| {
+        let Some(offset) = plan.offsets[tensor] else { return };
+        let last = if tensor == graph.output {
+            graph.nodes.len() + 1
+        } else {
+            graph.nodes.iter().rposition(|node| node.inputs.contains(&tensor)).map_or(first, |index| index + 1)
+        };
+        all.push(BufferReport {
+            name: name.to_owned(),
+            offset: count(offset),
+            bytes: count(graph.tensors[tensor].len()),
+            first: count(first),
+            last: count(last.max(first)),
+        });
+    };
+    add(graph.input, "input", 0);
+    for (index, node) in graph.nodes.iter().enumerate() {
+        add(node.output, &node.name, index + 1);
+    }
+    all
 }
 
 /// The operator with its fused activation, such as `conv2d+relu`. Without a float

@@ -17,7 +17,11 @@ mod digits;
 mod exports;
 #[path = "all/import.rs"]
 mod import;
+#[path = "all/quantization.rs"]
+mod quantization;
 #[path = "all/random.rs"]
 mod random;
 #[path = "all/tflite.rs"]
 mod tflite;
+#[path = "all/unlabelled.rs"]
+mod unlabelled;

@@ -1,6 +1,7 @@
 //! The client commands: each asks the API or speaks MQTT, and prints.
 
 mod cancel;
+mod compile;
 mod dataset;
 mod device;
 mod follow;
@@ -18,6 +19,10 @@ pub use follow::follow;
 
 /// Runs a client command to its end.
 pub fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
+    let verb = match verb {
+        Verb::Compile(asked) => return compile::run(context, &asked),
+        verb => verb,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -33,7 +38,7 @@ pub fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
             Verb::Watch(watch) => watch::run(context, watch).await,
             Verb::Logs(logs) => logs::run(context, logs).await,
             Verb::Health => health::run(context).await,
-            Verb::Up(_) | Verb::Broker(_) | Verb::Cloud(_) | Verb::Dashboard(_) | Verb::Board(_) => {
+            Verb::Compile(_) | Verb::Up(_) | Verb::Broker(_) | Verb::Cloud(_) | Verb::Dashboard(_) | Verb::Board(_) => {
                 Err(Failure::Internal("a role is no client command".to_owned()))
             }
         }

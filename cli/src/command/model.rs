@@ -4,13 +4,13 @@ use std::path::Path;
 
 use contract::ModelRef;
 use contract::api::ModelView;
-use contract::artifact::CompileReport;
 use reqwest::Method;
 
 use crate::args::{Context, ModelVerb};
 use crate::client::api::Api;
 use crate::exit::Failure;
 use crate::output::{self, Step};
+use crate::report;
 
 /// One verb about models.
 pub async fn run(context: &Context, verb: ModelVerb) -> Result<(), Failure> {
@@ -96,56 +96,9 @@ fn show(view: &ModelView) -> Result<(), Failure> {
         output::print(&format!("artifact  {artifact}"))?;
     }
     match &view.report {
-        Some(report) => show_report(report),
+        Some(report) => report::show(report, None),
         None => output::print(&format!("not compiled; next: tinymlaas model compile {}", view.model)),
     }
-}
-
-fn show_report(report: &CompileReport) -> Result<(), Failure> {
-    output::print(&format!(
-        "accuracy  float {}, int8 {} of {} held-out rows",
-        output::share(report.float_accuracy),
-        output::share(report.int8_accuracy),
-        report.evaluated
-    ))?;
-    output::print(&format!(
-        "size      weights {}, arena {} (bound {}), {} MACs; the file had {}",
-        output::size(u64::from(report.weights_bytes)),
-        output::size(u64::from(report.arena_bytes)),
-        output::size(u64::from(report.arena_bound_bytes)),
-        report.macs,
-        output::size(report.source_bytes)
-    ))?;
-    let boards: Vec<Vec<String>> = report
-        .boards
-        .iter()
-        .map(|board| {
-            vec![
-                board.board.clone(),
-                format!("{} of {}", output::size(board.flash_bytes), output::size(board.flash_total)),
-                format!("{} of {}", output::size(board.ram_bytes), output::size(board.ram_total)),
-                board.verdict.clone(),
-            ]
-        })
-        .collect();
-    output::print("")?;
-    output::table(&["BOARD", "FLASH", "RAM", "VERDICT"], &boards, "No board estimates.")?;
-    let layers: Vec<Vec<String>> = report
-        .layers
-        .iter()
-        .map(|layer| {
-            vec![
-                layer.name.clone(),
-                layer.op.clone(),
-                layer.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("x"),
-                layer.macs.to_string(),
-                output::size(u64::from(layer.weights_bytes)),
-                layer.sqnr_db.map_or_else(|| "-".to_owned(), |db| format!("{db:.1} dB")),
-            ]
-        })
-        .collect();
-    output::print("")?;
-    output::table(&["LAYER", "OPERATOR", "OUTPUT", "MACS", "WEIGHTS", "SQNR"], &layers, "No layers.")
 }
 
 /// The given name, or the file's own.

@@ -4,6 +4,7 @@
 //! - `main_job`: from a model to live predictions; a second start; a clean stop.
 //! - `page`: every line of topics.md, as it stands.
 //! - `client`: the command line's own commands, their JSON and exit codes.
+//! - `compile`: the model compiler on files.
 //! - `crash`: kill -9 of any part at any step.
 //! - `hostile`: garbage everywhere.
 //! - `machine`: ports in use, unwritable folders, no compiler.
@@ -14,6 +15,7 @@
 mod boards;
 mod browser;
 mod client;
+mod compile;
 mod crash;
 mod fleet;
 mod hostile;

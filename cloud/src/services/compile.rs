@@ -3,7 +3,7 @@
 use contract::artifact::{Manifest, SignedManifest};
 use contract::limits::{BLOCK_BYTES, MAX_ARTIFACT_BYTES};
 use contract::{Code, ModelRef, Timestamp};
-use model_compiler::{CompileError, CompileOptions, Compiled};
+use model_compiler::{CompileError, CompileOptions, Compiled, Data};
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, Set};
 use serde_json::json;
 
@@ -21,23 +21,19 @@ use crate::shared::Shared;
 pub async fn compile(shared: &Shared, model: &ModelRef) -> Result<model_rows::Model, Failure> {
     let _turn = shared.compiling.lock().await;
     let row = models::get(shared, model).await?;
-    let Some(dataset) = row.dataset.clone() else {
-        let message = format!(
-            "model '{}' has no data set to calibrate with; import it again with ?dataset=NAME",
-            models::reference(&row)
-        );
-        return Err(Failure::field(Code::INVALID_DATASET, "dataset", message));
+    let dataset = match row.dataset.as_deref() {
+        Some(dataset) => Some(datasets::get(shared, dataset).await?),
+        None => None,
     };
-    let dataset = datasets::get(shared, &dataset).await?;
-    let inputs = fingerprint(&dataset);
+    let inputs = fingerprint(dataset.as_ref());
     if row.artifact.is_some() && row.compiled_from.as_deref() == Some(&inputs) {
         return Ok(row);
     }
     let name = models::reference(&row);
     tracing::info!(model = %name, "compiling");
-    match run(shared, &row, &dataset).await {
+    match run(shared, &row, dataset.as_ref()).await {
         Ok(compiled) => {
-            let row = keep(shared, row, &dataset, inputs, compiled).await?;
+            let row = keep(shared, row, dataset.as_ref(), inputs, compiled).await?;
             shared.announce_change("model", &name.to_string()).await;
             shared.announce_change("artifact", row.artifact.as_deref().unwrap_or_default()).await;
             Ok(row)
@@ -56,24 +52,44 @@ pub async fn compile(shared: &Shared, model: &ModelRef) -> Result<model_rows::Mo
 }
 
 /// What the artifact depends on beside the model file: data, scale, compiler.
-fn fingerprint(dataset: &dataset_rows::Model) -> String {
-    let scale = dataset.input_scale.to_bits();
-    files::digest(format!("{} {scale:08x} {}", dataset.sha256, env!("CARGO_PKG_VERSION")).as_bytes())
+fn fingerprint(dataset: Option<&dataset_rows::Model>) -> String {
+    let data = dataset.map_or_else(
+        || "no data".to_owned(),
+        |dataset| format!("{} {:08x}", dataset.sha256, dataset.input_scale.to_bits()),
+    );
+    files::digest(format!("{data} {}", env!("CARGO_PKG_VERSION")).as_bytes())
 }
 
-async fn run(shared: &Shared, row: &model_rows::Model, dataset: &dataset_rows::Model) -> Result<Compiled, Failure> {
-    let model_file = Kind::Model.path(&shared.config.dir, &row.sha256);
-    let dataset_file = Kind::Dataset.path(&shared.config.dir, &dataset.sha256);
+async fn run(
+    shared: &Shared,
+    row: &model_rows::Model,
+    dataset: Option<&dataset_rows::Model>,
+) -> Result<Compiled, Failure> {
+    let model_file = Kind::of_model(&row.format).path(&shared.config.dir, &row.sha256);
+    let dataset_file = dataset.map(|dataset| Kind::Dataset.path(&shared.config.dir, &dataset.sha256));
     let mut options = CompileOptions::new(&row.name);
-    options.input_scale = dataset.input_scale;
+    if let Some(dataset) = dataset {
+        options.input_scale = dataset.input_scale;
+    }
+    let without_data = format!(
+        "model '{}' is float and has no data set to calibrate with; import it again with ?dataset=NAME",
+        models::reference(row)
+    );
     options.limits = models::limits();
     tokio::task::spawn_blocking(move || {
-        let onnx = std::fs::read(model_file)?;
-        let set = datasets::parse(&std::fs::read(dataset_file)?)?;
-        let compiled = model_compiler::compile(&onnx, &set, &options, &mut |progress| {
+        let file = std::fs::read(model_file)?;
+        let set = match dataset_file {
+            Some(dataset_file) => Some(datasets::parse(&std::fs::read(dataset_file)?)?),
+            None => None,
+        };
+        let data = set.as_ref().map_or(Data::None, Data::Examples);
+        let compiled = model_compiler::compile(&file, data, &options, &mut |progress| {
             tracing::debug!(step = progress.step.text(), fraction = progress.fraction, "compiling");
         })
-        .map_err(compile_failure)?;
+        .map_err(|error| match error {
+            CompileError::NoData => Failure::field(Code::INVALID_DATASET, "dataset", without_data),
+            error => compile_failure(error),
+        })?;
         let size = compiled.artifact.tar.len() as u64;
         if size > MAX_ARTIFACT_BYTES {
             let message = format!("the artifact has {size} bytes, relays accept at most {MAX_ARTIFACT_BYTES}");
@@ -92,7 +108,9 @@ async fn run(shared: &Shared, row: &model_rows::Model, dataset: &dataset_rows::M
 fn compile_failure(error: CompileError) -> Failure {
     match error {
         CompileError::Import(error) => models::import_failure(&error),
-        CompileError::Mismatch { .. } => Failure::field(Code::INVALID_DATASET, "dataset", error.to_string()),
+        CompileError::Mismatch { .. } | CompileError::NoData => {
+            Failure::field(Code::INVALID_DATASET, "dataset", error.to_string())
+        }
         // Our own settings, but for the scale, which comes with the data set.
         CompileError::Option { .. } => Failure::refuse(Code::INVALID_DATASET, error.to_string()),
         CompileError::Quantize { .. } => Failure::refuse(Code::UNSUPPORTED_MODEL, error.to_string()),
@@ -103,7 +121,7 @@ fn compile_failure(error: CompileError) -> Failure {
 async fn keep(
     shared: &Shared,
     row: model_rows::Model,
-    dataset: &dataset_rows::Model,
+    dataset: Option<&dataset_rows::Model>,
     inputs: String,
     compiled: Compiled,
 ) -> Result<model_rows::Model, Failure> {
@@ -121,12 +139,15 @@ async fn keep(
         created_at: now,
         arena_bytes: artifact.meta.arena_bytes,
         weights_bytes: artifact.meta.weights_bytes,
-        provenance: json!({
-            "model_sha256": row.sha256,
-            "dataset": dataset.name,
-            "dataset_sha256": dataset.sha256,
-            "input_scale": dataset.input_scale,
-        }),
+        provenance: match dataset {
+            Some(dataset) => json!({
+                "model_sha256": row.sha256,
+                "dataset": dataset.name,
+                "dataset_sha256": dataset.sha256,
+                "input_scale": dataset.input_scale,
+            }),
+            None => json!({ "model_sha256": row.sha256 }),
+        },
     };
     let signed = shared.signer.sign(&manifest);
     let meta = serde_json::to_string(&artifact.meta).unwrap_or_default();

@@ -13,20 +13,27 @@ pub enum Kind {
     /// `artifacts/<hex>.tar`
     Artifact,
     /// `models/<hex>.onnx`
-    Model,
+    Onnx,
+    /// `models/<hex>.tflite`
+    Tflite,
     /// `datasets/<hex>.csv`
     Dataset,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Artifact, Self::Model, Self::Dataset];
+    pub const ALL: [Self; 4] = [Self::Artifact, Self::Onnx, Self::Tflite, Self::Dataset];
+
+    /// A model file of this format.
+    pub fn of_model(format: &str) -> Self {
+        if format == "tflite" { Self::Tflite } else { Self::Onnx }
+    }
 
     /// Its folder.
     pub const fn folder(self) -> &'static str {
         match self {
             Self::Artifact => "artifacts",
-            Self::Model => "models",
+            Self::Onnx | Self::Tflite => "models",
             Self::Dataset => "datasets",
         }
     }
@@ -34,7 +41,8 @@ impl Kind {
     const fn extension(self) -> &'static str {
         match self {
             Self::Artifact => "tar",
-            Self::Model => "onnx",
+            Self::Onnx => "onnx",
+            Self::Tflite => "tflite",
             Self::Dataset => "csv",
         }
     }

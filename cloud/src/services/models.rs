@@ -2,7 +2,7 @@
 
 use contract::api::ModelView;
 use contract::{Code, ModelRef, Timestamp};
-use model_compiler::import::{ImportError, ImportLimits, onnx};
+use model_compiler::import::{self as importer, ImportError, ImportLimits};
 use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, Set};
 
 use super::datasets;
@@ -49,11 +49,11 @@ pub async fn import(shared: &Shared, name: &str, dataset: Option<&str>, bytes: V
     let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
     let dir = shared.config.dir.clone();
     // Importing is where hostile files are met: a panic there ends this task and nothing else.
-    let sha256 = tokio::task::spawn_blocking(move || {
-        onnx::import(&bytes, &limits()).map_err(|error| import_failure(&error))?;
+    let (sha256, format) = tokio::task::spawn_blocking(move || {
+        let format = importer::model(&bytes, &limits()).map_err(|error| import_failure(&error))?.format();
         let sha256 = files::digest(&bytes);
-        files::store(&dir, Kind::Model, &sha256, &bytes)?;
-        Ok::<_, Failure>(sha256)
+        files::store(&dir, Kind::of_model(format), &sha256, &bytes)?;
+        Ok::<_, Failure>((sha256, format))
     })
     .await??;
     let txn = shared.db.begin().await?;
@@ -69,7 +69,7 @@ pub async fn import(shared: &Shared, name: &str, dataset: Option<&str>, bytes: V
     let row = models::ActiveModel {
         name: Set(name.to_owned()),
         version: Set(latest.map_or(0, |latest| latest.version) + 1),
-        format: Set("onnx".into()),
+        format: Set(format.into()),
         size: Set(size),
         sha256: Set(sha256),
         dataset: Set(dataset.map(str::to_owned)),

@@ -166,3 +166,25 @@ async fn what_cannot_be_used_is_refused_with_a_reason() {
     assert_eq!(api.get("/models").await.as_array().unwrap().len(), 1);
     cloud.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_int8_tflite_file_needs_no_dataset() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/models/hello_world.tflite");
+    let Ok(file) = std::fs::read(path) else {
+        eprintln!("SKIPPED: no shared/models beside the project: no .tflite file was uploaded");
+        return;
+    };
+    let world = World::new();
+    let cloud = world.cloud().await;
+    let (status, model) = cloud.api.call("POST", "/models?name=sine", file).await;
+    assert_eq!((status, &model["format"]), (StatusCode::CREATED, &json!("tflite")), "{model}");
+    let (status, model) = cloud.api.call("POST", "/models/sine/compile", Vec::new()).await;
+    assert_eq!(status, StatusCode::OK, "{model}");
+    assert_eq!(model["report"]["calibration"], "none");
+    let (status, _) = cloud.api.call("POST", "/models?name=float", digits("digits.onnx")).await;
+    assert_eq!(status, StatusCode::CREATED);
+    let (status, error) = cloud.api.call("POST", "/models/float/compile", Vec::new()).await;
+    assert_eq!((status, &error["code"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("invalid_dataset")), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("?dataset=NAME"), "{error}");
+    cloud.stop().await;
+}

@@ -143,20 +143,9 @@ mod tests {
     #[test]
     fn heat_follows_the_share_of_the_row() {
         let report = CompileReport {
-            float_accuracy: None,
-            int8_accuracy: None,
-            evaluated: 0,
-            calibrated: 0,
             confusion: vec![vec![9, 1], vec![0, 0]],
             labels: vec!["cat".into()],
-            weights_bytes: 0,
-            arena_bytes: 0,
-            arena_bound_bytes: 0,
-            macs: 0,
-            source_bytes: 0,
-            compile_ms: 0,
-            layers: Vec::new(),
-            boards: Vec::new(),
+            ..CompileReport::default()
         };
         let rows = confusion(&report);
         let heats: Vec<&str> = rows.iter().flat_map(|row| &row.cells).map(|cell| cell.heat.as_str()).collect();

@@ -145,7 +145,7 @@ impl Observer {
             prediction: self.prediction(&outcome.output, &outputs),
             outputs,
             latency_us: Some(u64::from(outcome.latency_us)),
-            expected: sample.map(|sample| sample.label.clone()),
+            expected: sample.map(|sample| sample.label.clone()).filter(|label| !label.is_empty()),
             sample: fed.and_then(|(sample, _)| u32::try_from(sample).ok()),
             input: small.map(|input| Input {
                 shape: self.meta.input.shape.clone(),
@@ -156,16 +156,21 @@ impl Observer {
         }
     }
 
-    /// The first of the highest outputs, as the reference decides it.
+    /// The label that wins, as the reference decides it.
     fn prediction(&self, output: &[u8], outputs: &[f32]) -> Option<Prediction> {
-        let mut best = 0;
-        for (index, value) in output.iter().enumerate() {
-            if value.cast_signed() > output[best].cast_signed() {
-                best = index;
-            }
-        }
+        let output: Vec<i8> = output.iter().map(|byte| byte.cast_signed()).collect();
+        let best = self.meta.winner(&output)?;
         let label = self.meta.labels.get(best)?.clone();
-        Some(Prediction { label, index: u32::try_from(best).ok()?, score: *outputs.get(best)? })
+        Some(Prediction { label, index: u32::try_from(best).ok()?, score: score(outputs, best)? })
+    }
+}
+
+/// How sure the model is of this label: its output, or the one output's share where there is only one.
+fn score(outputs: &[f32], label: usize) -> Option<f32> {
+    match outputs {
+        [second] if label == 0 => Some(1.0 - second),
+        [second] => Some(*second),
+        _ => outputs.get(label).copied(),
     }
 }
 

@@ -85,6 +85,7 @@ pub fn make(salt: u8, kind: Kind, padding: usize) -> Model {
         output: tensor("out", OUTPUT),
         labels: (0..OUTPUT).map(|i| format!("class-{i}")).collect(),
         input_scale: 1.0,
+        input_offset: 0.0,
         golden_count,
         sample_count,
         arena_bytes: 74,

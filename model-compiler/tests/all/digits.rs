@@ -115,12 +115,13 @@ fn the_plan_reaches_its_bound_without_conflict() {
 #[test]
 fn a_percentile_range_costs_no_accuracy_here() {
     let calibration = scaled(&DIGITS.dataset, Split::Train);
-    let options = model_compiler::quantize::QuantizeOptions { percentile: 0.9999 };
+    let options =
+        model_compiler::quantize::QuantizeOptions { method: model_compiler::ranges::Method::Percentile(0.9999) };
     let quantized = model_compiler::quantize::quantize(&DIGITS.graph, &calibration[..256], &options).unwrap();
     let inputs = scaled(&DIGITS.dataset, Split::Test);
-    let labels = DIGITS.dataset.split(Split::Test).map(|row| row.label);
-    let examples: Vec<(&[f32], usize)> = inputs.iter().map(Vec::as_slice).zip(labels).collect();
-    let evaluation = evaluate::evaluate(Some(&DIGITS.graph), &quantized, examples.into_iter(), &mut |_| {});
+    let labels = DIGITS.dataset.split(Split::Test).map(|row| evaluate::Expected::Label(row.label.unwrap()));
+    let examples: Vec<(&[f32], evaluate::Expected)> = inputs.iter().map(Vec::as_slice).zip(labels).collect();
+    let evaluation = evaluate::evaluate(Some(&DIGITS.graph), &quantized, 10, examples.into_iter(), &mut |_| {});
     assert!(evaluation.int8_accuracy().unwrap() > 0.95);
 }
 

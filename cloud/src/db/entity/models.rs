@@ -1,4 +1,4 @@
-//! Versions of models; their files are `models/<sha256>.onnx`.
+//! Versions of models; their files are `models/<sha256>.onnx` and `.tflite`.
 
 use sea_orm::entity::prelude::*;
 
