@@ -22,7 +22,8 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
         any::<u64>().prop_map(Value::from),
-        any::<f64>().prop_map(|number| json!(number)),
+        // As it is after one reading: serde_json's reader may be off by the last bit, which is not what is tested.
+        any::<f64>().prop_map(|number| serde_json::from_str(&number.to_string()).unwrap_or(Value::Null)),
         ".{0,12}".prop_map(Value::from),
         select(vec!["install", "digits", "board-1", "command", "online", "block", "2026-01-01T00:00:00Z", "events"])
             .prop_map(Value::from),
