@@ -60,6 +60,8 @@ const CLIPS: usize = 40;
 pub(crate) struct Range {
     low: f32,
     high: f32,
+    /// How many rows were seen.
+    rows: usize,
     /// A sample, sorted once all is seen.
     kept: Vec<f32>,
 }
@@ -71,7 +73,9 @@ impl Range {
             self.high = self.high.max(*value);
         }
         let stride = values.len().div_ceil(keep).max(1);
-        self.kept.extend(values.iter().step_by(stride));
+        // Another beginning each time: strides and channels often have a common factor.
+        self.kept.extend(values.iter().skip(self.rows % stride).step_by(stride));
+        self.rows += 1;
     }
 
     /// The range to represent; always holds zero.
