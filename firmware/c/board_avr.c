@@ -34,12 +34,12 @@ extern uint8_t __bss_end; /* the linker's: where free RAM begins */
 enum { PAINT = 0xC5 };
 
 /* Paints the free RAM before there is a stack worth speaking of, so that board_stack_left() can tell how
- * deep the stack has been. In .init3, after the stack pointer is set and before .data is copied. */
-static void paint(void) __attribute__((naked, used, section(".init3")));
+ * deep the stack has been. An .init section would be earlier, and a partial link loses it. */
 static void paint(void)
 {
     uint8_t *at = &__bss_end;
-    while (at < (uint8_t *)SP) {
+    const uint8_t *end = (const uint8_t *)SP - 8;
+    while (at < end) {
         *at++ = PAINT;
     }
 }
@@ -70,6 +70,7 @@ ISR(TIMER1_OVF_vect)
 
 void board_init(void)
 {
+    paint();
     wdt_disable(); /* a bootloader may have left it running */
     UBRR0 = DIVISOR;
     UCSR0A = 1 << U2X0;

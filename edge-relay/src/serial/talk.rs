@@ -62,6 +62,8 @@ pub struct Verdict {
     pub refused: usize,
     /// Sum of the times on the board, in microseconds.
     pub latency_us: u64,
+    /// RAM in bytes that the stack did not reach, where the board can tell.
+    pub stack_left: Option<u32>,
     /// Why there was nothing to compare: other firmware, or none that answers.
     pub problem: Option<String>,
 }

@@ -139,7 +139,11 @@ pub async fn verify(
             Condition::Foreign => return Ok(Err("no firmware of ours answers on the board".to_owned())),
             Condition::Silent(text) => return Ok(Err(text)),
         };
-        let verdict = talk::verify(line, &info, &golden, limit, &mut |event| ear.hear(event))?;
+        let mut verdict = talk::verify(line, &info, &golden, limit, &mut |event| ear.hear(event))?;
+        // Asked after the inferences: they are what needs the stack.
+        if let Ok(Condition::Running(info)) = talk::condition(line, programmer.as_ref(), ear) {
+            verdict.stack_left = Some(info.stack_left).filter(|left| *left > 0);
+        }
         ear.note(&format!("self-test: {} of {} vectors equal", verdict.vectors - verdict.wrong.len(), verdict.vectors));
         Ok(Ok(verdict))
     })

@@ -52,7 +52,11 @@ pub(super) async fn connected(worker: &mut Worker, ticket: &Ticket) -> Result<()
 /// A verdict for reports.
 pub(super) fn summary(verdict: &Verdict) -> Value {
     let mean = verdict.latency_us.checked_div(verdict.vectors as u64);
-    json!({ "vectors": verdict.vectors, "wrong": verdict.wrong.len(), "latency_us": mean })
+    let mut summary = json!({ "vectors": verdict.vectors, "wrong": verdict.wrong.len(), "latency_us": mean });
+    if let Some(left) = verdict.stack_left {
+        summary["stack_left_bytes"] = json!(left);
+    }
+    summary
 }
 
 /// What a verdict that is not good says.

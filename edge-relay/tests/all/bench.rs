@@ -11,6 +11,9 @@ use crate::host::Host;
 
 pub const RELAY: &str = "bench";
 
+/// One simulated chip at a time: each keeps a core busy, and a chip that starves looks like one that is broken.
+pub static CHIP: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// A process that is killed when the test ends, however it does.
 pub struct Process(pub Child);
 

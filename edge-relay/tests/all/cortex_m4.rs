@@ -1,6 +1,6 @@
 //! A Cortex-M4 with real parts: arm-none-eabi-gcc builds, QEMU runs the image.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, CHIP};
 use crate::model::{Kind, make};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -10,6 +10,7 @@ async fn a_model_is_built_flashed_verified_and_observed_on_a_cortex_m4() {
         eprintln!("SKIPPED a_model_is_built_…_on_a_cortex_m4: apt install {}", missing.join(" "));
         return;
     }
+    let _chip = CHIP.lock().await;
     let mut bench = Bench::new().await;
     bench.add_cortex_m4(1);
     bench.start_relay();

@@ -12,4 +12,5 @@ mod host;
 mod main_job;
 mod model;
 mod outage;
+mod real_models;
 mod uno;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, CHIP};
 use crate::model::{Kind, make};
 
 /// Says so and returns true where the packages are missing.
@@ -27,6 +27,7 @@ async fn a_model_is_built_flashed_verified_and_observed_on_an_uno() {
     if skipped("a_model_is_built_flashed_verified_and_observed_on_an_uno") {
         return;
     }
+    let _chip = CHIP.lock().await;
     let bench = bench().await;
     let host = &bench.host;
     let model = make(9, Kind::Good, 600);
@@ -69,6 +70,7 @@ async fn what_is_cut_in_the_middle_of_a_flash_is_mended() {
     if skipped("what_is_cut_in_the_middle_of_a_flash_is_mended") {
         return;
     }
+    let _chip = CHIP.lock().await;
     let mut bench = bench().await;
     let good = make(20, Kind::Good, 100);
     bench.host.install("good", "board-1", &good).await;

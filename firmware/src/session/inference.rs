@@ -7,6 +7,8 @@ use crate::message::{BoardMessage, HostMessage, Info, MAX_INPUT, NakCode};
 
 /// How long a board may take to acknowledge a piece of input.
 const PIECE_WAIT: Duration = Duration::from_millis(500);
+/// A chip that is simulated on a busy host may be silent for seconds.
+const PIECE_TRIES: u32 = 10;
 const TRIES: u32 = 4;
 /// How often the input is sent anew because the board lost it (it restarted in between).
 const RESTARTS: u32 = 2;
@@ -68,7 +70,7 @@ impl Inference {
     fn next(&mut self, seq: &mut Seq) -> Result<Action<Outcome>, SessionError> {
         let exchange = if self.sent < self.input.len() {
             let data = self.input[self.sent..self.sent + self.piece_len()].to_vec();
-            Exchange::new(&HostMessage::Input { offset: self.sent as u16, data }, seq, PIECE_WAIT, TRIES)?
+            Exchange::new(&HostMessage::Input { offset: self.sent as u16, data }, seq, PIECE_WAIT, PIECE_TRIES)?
         } else {
             Exchange::new(&HostMessage::Invoke, seq, self.invoke_wait, TRIES)?
         };
