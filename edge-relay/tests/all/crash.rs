@@ -76,14 +76,17 @@ async fn killed_while_fetching() {
     }
     bench.start_relay();
     bench.host.succeeds("c").await;
-    assert_eq!(bench.host.behaviour.lock().unwrap().blocks_asked, model.manifest.blocks - 3, "a cut resumes");
+    // On a slow machine a block may be asked for twice.
+    let asked = bench.host.behaviour.lock().unwrap().blocks_asked;
+    assert!((model.manifest.blocks - 3..model.manifest.blocks).contains(&asked), "a cut resumes: {asked} asked for");
     assert_eq!(resumed(&bench, "c")[0]["state"], "fetching");
     assert_one_end(&bench, "c");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_while_flashing() {
-    let mut bench = Bench::with_boards(1, 115_200).await;
+    // So slow that it still flashes when a busy machine gets around to the kill.
+    let mut bench = Bench::with_boards(1, 38_400).await;
     let (old, new) = (make(4, Kind::Good, 100), make(5, Kind::Good, 12_000));
     bench.host.install("old", "board-1", &old).await;
     bench.host.succeeds("old").await;
