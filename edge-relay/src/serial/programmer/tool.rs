@@ -17,6 +17,10 @@ use crate::serial::port::Fault;
 /// Longest line that is kept whole, in bytes.
 const MAX_LINE: u64 = 4096;
 
+/// CPU time that a program may take. It waits for the board nearly all of its time, but one that outlives a killed
+/// relay may spin on a port that is gone.
+const BUSY: Duration = Duration::from_secs(20);
+
 /// How a program ended, and what it said.
 #[derive(Debug)]
 pub struct Ended {
@@ -71,8 +75,7 @@ pub fn run(
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let mut group = process::Group(pid);
     if let Some(pid) = pid {
-        // A programmer that outlives a killed relay may spin on a port that is gone.
-        process::confine(pid, limit);
+        process::confine(pid, BUSY);
         process::note(pid, folder.dir()).map_err(failed)?;
     }
     let (sender, receiver) = mpsc::channel();
