@@ -263,6 +263,9 @@ pub struct BufferReport {
     pub first: u32,
     /// The last step that reads it; one behind the last layer is the caller reading the output.
     pub last: u32,
+    /// Whether it is working memory of a layer's kernel, and no activation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub working: bool,
 }
 
 /// One layer.

@@ -6,6 +6,7 @@
 //! - `api`: the HTTP API's client; the dashboard holds no data of its own and never opens the database.
 //! - `session`: login, logout, the cookie and the check of a POST's origin.
 //! - `pages`: one module and one template a page.
+//! - `report`, [`arena`]: what pages say of a compile report, and its picture of memory over time.
 //! - `feed` → `live`: MQTT messages, checked and filtered, as server-sent events.
 //! - `assets`: style sheet, scripts and logo, embedded, under names that change with their content.
 //!
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 mod api;
+pub mod arena;
 mod assets;
 mod error;
 mod feed;
@@ -24,6 +26,7 @@ mod headers;
 mod live;
 mod pages;
 mod picture;
+mod report;
 mod session;
 mod view;
 

@@ -6,6 +6,7 @@ use crate::codegen::Sources;
 use crate::estimate::{Cost, estimate_all};
 use crate::evaluate::Evaluation;
 use crate::ir::{Clamp, Graph, Op};
+use crate::lower;
 use crate::plan::Plan;
 use crate::qir::{Bounds, QNode, QuantGraph};
 
@@ -107,7 +108,7 @@ fn float_weights_bytes(graph: &Graph) -> u64 {
     graph.nodes.iter().map(|node| 4 * of(&node.op) as u64).sum()
 }
 
-/// Every activation in the arena with the steps at which it is needed, in order of its first.
+/// Every activation in the arena with the steps at which it is needed, in order of its first; then working memory.
 fn buffers(graph: &QuantGraph, plan: &Plan) -> Vec<BufferReport> {
     let mut all: Vec<BufferReport> = Vec::new();
     let mut add = |tensor: usize, name: &str, first: usize| {
@@ -123,11 +124,19 @@ fn buffers(graph: &QuantGraph, plan: &Plan) -> Vec<BufferReport> {
             bytes: count(graph.tensors[tensor].len()),
             first: count(first),
             last: count(last.max(first)),
+            working: false,
         });
     };
     add(graph.input, "input", 0);
     for (index, node) in graph.nodes.iter().enumerate() {
         add(node.output, &node.name, index + 1);
+    }
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let bytes = count(lower::scratch(graph, node));
+        if bytes > 0 {
+            let (name, offset, step) = (node.name.clone(), count(plan.scratch[index]), count(index + 1));
+            all.push(BufferReport { name, offset, bytes, first: step, last: step, working: true });
+        }
     }
     all
 }

@@ -41,6 +41,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/commands", post(send::send))
         .route("/models", get(models::page))
         .route("/models/{model}", get(model::page))
+        .route("/models/{model}/report.json", get(model::report))
         .route("/models/{model}/compile", post(model::compile))
         .route("/upload/model", post(models::upload_model).layer(DefaultBodyLimit::max(MAX_MODEL_BYTES)))
         .route("/upload/dataset", post(models::upload_dataset).layer(DefaultBodyLimit::max(MAX_DATASET_BYTES)))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::{Path, State};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Redirect, Response};
 use contract::api::{DeviceView, ModelView};
 use contract::artifact::{CompileReport, Manifest, SignedManifest};
@@ -123,6 +124,29 @@ pub(crate) async fn page(
     };
     let confusion = model.report.as_ref().map(confusion).unwrap_or_default();
     html(&ModelPage { frame: Frame::of(me), model, origin, confusion, devices })
+}
+
+/// `GET /models/{model}/report.json`: the report as a file.
+pub(crate) async fn report(
+    State(shared): State<Arc<Shared>>,
+    SessionToken(token): SessionToken,
+    Path(model): Path<String>,
+) -> Result<Response, PageError> {
+    let model: ModelRef = id(&model)?;
+    let view = shared.api.as_visitor(&token).model(&model).await?;
+    let report = view.report.ok_or(PageError::NoSuchPage)?;
+    let text = serde_json::to_vec_pretty(&report).unwrap_or_default();
+    Ok(download(&format!("{}-report.json", stem(&view.model)), "application/json", text))
+}
+
+/// A model's name and version as the beginning of a file's name.
+fn stem(model: &ModelRef) -> String {
+    model.to_string().replace('@', "-")
+}
+
+fn download(name: &str, media_type: &'static str, body: Vec<u8>) -> Response {
+    let disposition = format!("attachment; filename=\"{name}\"");
+    ([(CONTENT_TYPE, media_type.to_owned()), (CONTENT_DISPOSITION, disposition)], body).into_response()
 }
 
 /// `POST /models/{model}/compile`.

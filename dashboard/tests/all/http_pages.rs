@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::{System, stub_api};
 
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "/",
     "/relays/bench-1",
     "/relays/attic",
@@ -16,6 +16,7 @@ const PAGES: [&str; 12] = [
     "/relays/attic/devices/uno-1",
     "/models",
     "/models/digits@2",
+    "/models/machine@1",
     "/models/speech@1",
     "/commands/bench-1/c-2",
     "/commands/bench-1/..%2Fc%201%3F%23",
@@ -92,6 +93,35 @@ async fn every_page_reads_without_scripts_and_escapes_what_others_wrote() {
     for text in ["99.1%", "does not fit: needs 9.7 kB flash", r#"class="hit"#, "8c1f03ab55d2e790", "calibration rows"] {
         assert!(model.contains(text), "the model's page lacks {text}");
     }
+}
+
+#[tokio::test]
+async fn a_report_is_read_layer_by_layer_and_as_a_file() {
+    let Some(system) = System::start("report").await else { return };
+    let (_, model) = system.page("/models/digits@2").await;
+    for text in [
+        "int8 costs 0.3 points",
+        "mse, biases corrected",
+        "chosen",
+        "3.6 times smaller",
+        "/conv2/Conv: 128 B at byte 512, steps 3 to 3",
+        r#"class="buffer c3 work""#,
+        "99.7%",
+    ] {
+        assert!(model.contains(text), "the model's page lacks {text}");
+    }
+    assert_eq!(model.matches(r#"class="worst""#).count(), 1, "one layer is the worst");
+    let (_, machine) = system.page("/models/machine@1").await;
+    for text in ["Error as int8", "9.93", "float: 9.81", "<code>model/dense_3/Relu</code>", "also the least"] {
+        assert!(machine.contains(text), "the autoencoder's page lacks {text}");
+    }
+    assert!(!machine.contains("Confusion matrix"));
+    let request = system.client().get(system.url("/models/digits@2/report.json"));
+    let response = request.header("cookie", stub_api::COOKIE).send().await.unwrap();
+    assert_eq!(response.headers()["content-disposition"], r#"attachment; filename="digits-2-report.json""#);
+    let report: serde_json::Value = response.json().await.unwrap();
+    assert_eq!((&report["evaluated"], &report["quantization"]["method"]), (&json!(360), &json!("mse")));
+    assert_eq!(system.page("/models/speech@1/report.json").await.0, 404, "there is no report yet");
 }
 
 #[tokio::test]

@@ -264,6 +264,24 @@ fn compile_report() -> Value {
         "float_accuracy": 0.9944, "int8_accuracy": 0.9917, "evaluated": 360, "calibrated": 256, "confusion": confusion,
         "labels": (0..10).map(|label: i32| label.to_string()).collect::<Vec<_>>(),
         "weights_bytes": 3122, "arena_bytes": 640, "arena_bound_bytes": 576, "macs": 32_616, "source_bytes": 13_208, "compile_ms": 412,
+        "calibration": "dataset", "float_weights_bytes": 11_240,
+        "quantization": {"method": "mse", "bias_correction": true, "adjusted_tensors": 2, "sqnr_db": 36.4, "tried": [
+            {"method": "min-max", "bias_correction": false, "sqnr_db": 33.1},
+            {"method": "mse", "bias_correction": false, "sqnr_db": 34.8},
+            {"method": "mse", "bias_correction": true, "sqnr_db": 35.9},
+        ]},
+        "outputs": {"mse": 0.000_012, "largest": 0.031, "sqnr_db": 36.0, "agreement": 0.997},
+        "warnings": ["int8 costs 0.3 points of accuracy"],
+        "buffers": [
+            {"name": "input", "offset": 512, "bytes": 64, "first": 0, "last": 1},
+            {"name": "/conv1/Conv", "offset": 0, "bytes": 512, "first": 1, "last": 2},
+            {"name": "/pool1/MaxPool", "offset": 0, "bytes": 128, "first": 2, "last": 3},
+            {"name": "/conv2/Conv", "offset": 128, "bytes": 384, "first": 3, "last": 4},
+            {"name": "/pool2/MaxPool", "offset": 128, "bytes": 96, "first": 4, "last": 5},
+            {"name": "/dense/Gemm", "offset": 0, "bytes": 10, "first": 5, "last": 6},
+            {"name": HOSTILE, "offset": 0, "bytes": 10, "first": 6, "last": 7},
+            {"name": "/conv2/Conv", "offset": 512, "bytes": 128, "first": 3, "last": 3, "working": true},
+        ],
         "layers": [
             {"name": "/conv1/Conv", "op": "conv2d+relu", "shape": [8, 8, 8], "macs": 4608, "weights_bytes": 136, "sqnr_db": 38.2},
             {"name": "/pool1/MaxPool", "op": "max_pool", "shape": [4, 4, 8], "macs": 0, "weights_bytes": 0},
@@ -278,6 +296,30 @@ fn compile_report() -> Value {
             board("attiny85", 9_900, 8192, 1500, 512, None, "does not fit: needs 9.7 kB flash, the board has 8 kB; needs 1.5 kB RAM, the board has 512 B"),
         ],
     })
+}
+
+/// An autoencoder of many layers: no labels, targets are its inputs.
+fn autoencoder() -> Value {
+    let mut report = compile_report();
+    for name in ["float_accuracy", "int8_accuracy"] {
+        report[name] = Value::Null;
+    }
+    report["confusion"] = json!([]);
+    report["labels"] = json!([]);
+    report["outputs"] = json!({
+        "mse": 0.084, "largest": 2.31, "sqnr_db": 27.9, "float_target_mse": 9.81, "int8_target_mse": 9.93,
+    });
+    let layer = |index: u32| {
+        json!({"name": format!("model/batch_normalization_{index}/FusedBatchNormV3;model/dense_{index}/Relu"), "op": "dense+relu",
+               "shape": [128], "macs": 16_384, "weights_bytes": 16_896, "sqnr_db": 48.0 - f64::from(index * 2)})
+    };
+    report["layers"] = (0..24).map(layer).collect();
+    let buffer =
+        |index: u32| json!({"name": "x", "offset": (index % 2) * 128, "bytes": 128, "first": index, "last": index + 1});
+    report["buffers"] = (0..25).map(buffer).collect();
+    report["arena_bytes"] = json!(256);
+    report["arena_bound_bytes"] = json!(256);
+    report
 }
 
 /// Newest first.
@@ -295,8 +337,11 @@ pub fn models() -> Vec<Value> {
         ),
     );
     broken["model"] = json!("speech@1");
+    let mut machine = model(1, json!(OLD_ARTIFACT), autoencoder(), Value::Null);
+    machine["model"] = json!("machine@1");
     vec![
         model(2, json!(ARTIFACT), compile_report(), Value::Null),
+        machine,
         broken,
         model(1, json!(OLD_ARTIFACT), compile_report(), Value::Null),
     ]
