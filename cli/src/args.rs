@@ -247,7 +247,7 @@ pub struct Compile {
     /// Name of the model in its code [default: the file's name].
     #[arg(long)]
     pub name: Option<String>,
-    /// Folder for model.c, model.h, report.json, golden vectors and samples; nothing is written without.
+    /// Folder for model.c, model.h, report.json, arena.svg, golden vectors and samples; nothing is written without.
     #[arg(short, long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Also write the .tflite file as a C array for TFLite Micro: model_tflite.h, model_tflite.c.

@@ -128,7 +128,8 @@ impl Canvas {
                 (false, 0) => "in".to_owned(),
                 (false, step) => step.to_string(),
             };
-            text(svg, "in-buffer", "middle", (left + width / 2.0, top + height / 2.0 + 4.0), &name);
+            // In its first step, where nothing lies above it: results may lie over operands in their last.
+            text(svg, "in-buffer", "middle", (left + self.step.min(width) / 2.0, top + height / 2.0 + 4.0), &name);
         }
         svg.push_str("</g>");
     }

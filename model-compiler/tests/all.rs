@@ -3,6 +3,8 @@
 
 #[path = "all/board.rs"]
 mod board;
+#[path = "all/book.rs"]
+mod book;
 #[path = "all/c_code.rs"]
 mod c_code;
 #[path = "all/common.rs"]

@@ -138,6 +138,9 @@ fn write(folder: &Path, compiled: &Compiled) -> Result<(), Failure> {
     }
     let report = serde_json::to_vec_pretty(&compiled.report).map_err(|e| Failure::Internal(e.to_string()))?;
     put(&folder.join("report.json"), &report)?;
+    if let Some(picture) = dashboard::arena::file(&compiled.report) {
+        put(&folder.join("arena.svg"), picture.as_bytes())?;
+    }
     eprintln!("  ✓ {} (artifact {})", folder.display(), compiled.artifact.id.short());
     Ok(())
 }
