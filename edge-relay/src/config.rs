@@ -74,6 +74,8 @@ pub struct Bounds {
     pub artifacts: u64,
     /// Size of the built images that no device needs, in bytes.
     pub builds: u64,
+    /// Room on the disk that fetching and building leave to the journal, in bytes.
+    pub reserve: u64,
     /// How often a command is begun anew after a restart before it fails as `interrupted`.
     pub attempts: u32,
 }
@@ -88,6 +90,7 @@ impl Default for Bounds {
             history: 10_000,
             artifacts: 256 * 1024 * 1024,
             builds: 256 * 1024 * 1024,
+            reserve: 32 * 1024 * 1024,
             attempts: 3,
         }
     }

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use contract::Code;
 use ed25519_dalek::VerifyingKey;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::error::RelayError;
+use crate::work::Failure;
 
 /// The folder, locked as long as this lives.
 #[derive(Debug)]
@@ -105,6 +107,27 @@ impl Folder {
         }
         Ok(keys)
     }
+}
+
+/// Whether `need` bytes can be written in `dir` and leave `reserve` free. A disk that is filled to the last byte would
+/// stop the journal, and with it the relay.
+pub(crate) fn check_room(dir: &Path, need: u64, reserve: u64) -> Result<(), Failure> {
+    // Where the system cannot tell, the write itself has to.
+    let Ok(stat) = rustix::fs::statvfs(dir) else { return Ok(()) };
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free >= reserve.saturating_add(need) {
+        return Ok(());
+    }
+    let mega = |bytes: u64| bytes.div_ceil(1024 * 1024);
+    let message = format!(
+        "the relay's disk has {} MB left; {} MB are needed, and {} MB are kept for the journal: make room in {} and try \
+         again",
+        free / (1024 * 1024),
+        mega(need),
+        mega(reserve),
+        dir.display()
+    );
+    Err(Failure::new(Code::STORAGE_FULL, message))
 }
 
 /// Writes a file as a whole: before the rename the old one is there, after it the new one, synced.

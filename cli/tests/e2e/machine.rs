@@ -67,3 +67,23 @@ fn a_folder_in_use() {
     let args = ["--data-dir", fleet.dir.to_str().unwrap(), "--mqtt-port", &mqtt, "--http-port", &http];
     one_sentence(&up(&args, None), &["another 'tinymlaas up'", &fleet.pid().to_string(), "--data-dir"]);
 }
+
+/// The compilers and simulators of boards are not on the PATH, the host's own programs are.
+#[test]
+fn no_cross_compiler() {
+    let folder = tempfile::tempdir().unwrap();
+    let bin = folder.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let cc = std::env::split_paths(&path).map(|dir| dir.join("cc")).find(|path| path.is_file()).unwrap();
+    std::os::unix::fs::symlink(cc, bin.join("cc")).unwrap();
+    let data = folder.path().join("data");
+    let (mqtt, http) = free_ports();
+    let (mqtt, http) = (mqtt.to_string(), http.to_string());
+    for (board, packages) in [("uno", ["gcc-avr", "avrdude"]), ("cortex-m4", ["gcc-arm-none-eabi", "qemu-system-arm"])]
+    {
+        let args = ["--demo", "--board", board, "--data-dir", data.to_str().unwrap(), "--mqtt-port", &mqtt];
+        let output = up(&[&args[..], &["--http-port", &http]].concat(), Some(bin.to_str().unwrap()));
+        one_sentence(&output, &[&format!("'{board}'"), "apt install", packages[0], packages[1]]);
+    }
+}

@@ -25,6 +25,7 @@ pub use toolchain::{Job, Lines, Toolchain};
 
 use crate::boards::BoardType;
 use crate::fetch::Artifact;
+use crate::folder::check_room;
 use crate::relay::Relay;
 use crate::work::{Failure, Halt, Ticket};
 
@@ -114,6 +115,8 @@ impl Builder {
         if let Some(image) = self.cache.get(&key) {
             return Ok(image);
         }
+        // Sources, objects, image and its copy in the cache.
+        check_room(&relay.config.dir, 4 * board.flash_bytes, relay.config.bounds.reserve)?;
         let lines = Lines::default();
         let log = {
             let (lines, outbox, id) = (lines.clone(), relay.outbox.clone(), ticket.command.id.clone());

@@ -110,7 +110,7 @@ impl Source for UsbPorts {
         if Instant::now() < self.due {
             return self.listed.clone();
         }
-        self.due = Instant::now() + Duration::from_secs(1);
+        self.due = Instant::now() + Duration::from_millis(400);
         let ports = serialport::available_ports().unwrap_or_default();
         self.listed = ports.into_iter().filter_map(|port| self.usb(port)).collect();
         self.listed.clone()

@@ -16,6 +16,7 @@ pub use manifest::{Checked, check};
 pub(crate) use store::evict;
 pub use store::{Artifact, Store};
 
+use crate::folder::check_room;
 use crate::relay::Relay;
 use crate::work::{Failure, Halt, Ticket};
 
@@ -53,6 +54,8 @@ pub async fn artifact(relay: &Relay, ticket: &Ticket, what: &Payload, board: &st
     if let Some(artifact) = relay.store.load(&relay.trusted, &checked.manifest.artifact) {
         return Ok(artifact);
     }
+    // Blocks, the tar in memory, the unpacked files.
+    check_room(&relay.config.dir, 2 * checked.manifest.size, relay.config.bounds.reserve)?;
     blocks::fetch(relay, ticket, &checked.manifest).await?;
     relay.store.complete(relay, signed, checked.manifest, alone).await.map_err(Halt::from)
 }

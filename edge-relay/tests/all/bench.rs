@@ -56,6 +56,8 @@ pub struct Bench {
     pub key: SigningKey,
     pub host: Host,
     pub environment: Vec<(String, String)>,
+    /// The relay's folder is a disk of its own of this size.
+    pub disk: Option<&'static str>,
     pub dir: TempDir,
 }
 
@@ -132,7 +134,7 @@ impl Bench {
         let public = base64::engine::general_purpose::STANDARD.encode(key.verifying_key().to_bytes());
         std::fs::write(relay.join("trusted.pub"), public).unwrap();
         let host = Host::start(port, key.clone()).await;
-        Self { relay: None, boards: Vec::new(), broker, port, key, host, environment: Vec::new(), dir }
+        Self { relay: None, boards: Vec::new(), broker, port, key, host, environment: Vec::new(), disk: None, dir }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -175,7 +177,19 @@ impl Bench {
     }
 
     pub fn start_relay(&mut self) {
-        let mut command = Command::new(example("relay"));
+        let mut command = match self.disk {
+            None => Command::new(example("relay")),
+            Some(size) => {
+                // Seen by this process only, and gone with it.
+                let script = format!(
+                    "cp -a \"$3\" \"$3.copy\" && mount -t tmpfs -o size={size},mode=700 tmpfs \"$3\" && \
+                     cp -a \"$3.copy/.\" \"$3\" && exec \"$@\""
+                );
+                let mut command = Command::new("unshare");
+                command.args(["-rm", "sh", "-c", &script, "sh"]).arg(example("relay"));
+                command
+            }
+        };
         command.arg(RELAY).arg(self.path("relay")).arg(self.port.to_string()).arg(self.path("boards"));
         command.envs(self.environment.iter().cloned());
         if std::env::var_os("RUST_LOG").is_none() {
@@ -199,6 +213,26 @@ impl Bench {
         self.broker.kill();
         tokio::time::sleep(pause).await;
         self.broker = start_broker(self.dir.path(), self.port);
+    }
+
+    /// Whether this user may mount a disk for a process.
+    pub fn can_mount() -> bool {
+        let script = "mount -t tmpfs -o size=1m tmpfs /mnt";
+        let done = Command::new("unshare").args(["-rm", "sh", "-c", script]).stderr(Stdio::null()).status();
+        done.is_ok_and(|status| status.success())
+    }
+
+    /// A program that the relay finds before the real one, which is in `$REAL`.
+    pub fn program(&mut self, name: &str, script: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = std::env::var("PATH").unwrap();
+        let real = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file()).unwrap();
+        let dir = self.path("bin");
+        std::fs::create_dir_all(&dir).unwrap();
+        let file = dir.join(name);
+        std::fs::write(&file, format!("#!/bin/sh\nREAL={}\n{script}\n", real.display())).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o700)).unwrap();
+        self.set("PATH", format!("{}:{path}", dir.display()));
     }
 
     /// A compiler that runs `script` first; `$REAL` is the real one.

@@ -12,5 +12,6 @@ mod host;
 mod main_job;
 mod model;
 mod outage;
+mod promises;
 mod real_models;
 mod uno;
