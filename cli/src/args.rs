@@ -177,6 +177,14 @@ pub enum DeviceVerb {
     Identify(Target),
     /// Run the golden vectors again and compare bit for bit.
     SelfTest(Target),
+    /// Say by hand which board type it is; `auto` takes that back.
+    SetBoard {
+        /// The device.
+        #[command(flatten)]
+        target: Target,
+        /// A board type of its relay, such as `uno`, or `auto`.
+        board: String,
+    },
     /// Change how it is observed.
     Observe {
         /// The device.

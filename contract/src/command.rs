@@ -74,6 +74,13 @@ pub enum Action {
         /// The new setting.
         observe: Observe,
     },
+    /// Say by hand which board type a device is.
+    SetBoard {
+        /// The device.
+        device: DeviceId,
+        /// A board type of the relay, or [`Action::RECOGNISE`].
+        board: String,
+    },
     /// Look for devices again.
     Rescan,
     /// Stop another command.
@@ -131,8 +138,22 @@ pub enum Source {
 
 impl Action {
     /// All verbs as they are written on the wire.
-    pub const VERBS: &'static [&'static str] =
-        &["install", "build", "erase", "restart", "identify", "self_test", "observe", "rescan", "cancel", "diagnose"];
+    pub const VERBS: &'static [&'static str] = &[
+        "install",
+        "build",
+        "erase",
+        "restart",
+        "identify",
+        "self_test",
+        "observe",
+        "set_board",
+        "rescan",
+        "cancel",
+        "diagnose",
+    ];
+
+    /// Instead of a board type in `set_board`: what the relay itself recognises.
+    pub const RECOGNISE: &'static str = "auto";
 
     /// The verb as it is written on the wire.
     pub const fn verb(&self) -> &'static str {
@@ -144,6 +165,7 @@ impl Action {
             Action::Identify { .. } => "identify",
             Action::SelfTest { .. } => "self_test",
             Action::Observe { .. } => "observe",
+            Action::SetBoard { .. } => "set_board",
             Action::Rescan => "rescan",
             Action::Cancel { .. } => "cancel",
             Action::Diagnose => "diagnose",
@@ -158,7 +180,8 @@ impl Action {
             | Action::Restart { device }
             | Action::Identify { device }
             | Action::SelfTest { device }
-            | Action::Observe { device, .. } => Some(device),
+            | Action::Observe { device, .. }
+            | Action::SetBoard { device, .. } => Some(device),
             Action::Build { .. } | Action::Rescan | Action::Cancel { .. } | Action::Diagnose => None,
         }
     }
@@ -220,6 +243,7 @@ impl Command {
                 put("board", json!(board));
             }
             Action::Observe { observe, .. } => put("observe", json!(observe)),
+            Action::SetBoard { board, .. } => put("board", json!(board)),
             Action::Cancel { command } => put("command", json!(command)),
             Action::Erase { .. }
             | Action::Restart { .. }
@@ -283,6 +307,10 @@ fn parse_action(verb: &str, fields: &mut Fields) -> Result<Action, Malformed> {
                     "the field 'observe' is missing; expected an object such as {\"enabled\":true,\"interval_ms\":1000}",
                 )
             })?,
+        },
+        "set_board" => Action::SetBoard {
+            device: device(fields)?,
+            board: fields.required("board", "a board type, such as 'uno', or 'auto' for what the relay recognises")?,
         },
         "rescan" => Action::Rescan,
         "cancel" => Action::Cancel { command: fields.required("command", "the id of the command to cancel")? },

@@ -85,6 +85,9 @@ pub struct Device {
     pub device: DeviceId,
     /// Its board type, such as `native`.
     pub board: String,
+    /// Whether the board type was set by hand.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub board_by_hand: bool,
     /// What it is doing.
     pub status: DeviceStatus,
     /// The serial port, such as `/dev/ttyACM0`.
@@ -92,6 +95,12 @@ pub struct Device {
     /// What it is, as its USB descriptor or identity file says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product: Option<String>,
+    /// Who made it, as its USB descriptor says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manufacturer: Option<String>,
+    /// USB vendor and product id, `vid:pid` in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usb: Option<String>,
     /// Its serial number: what identifies it across ports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial_number: Option<String>,

@@ -23,6 +23,11 @@ pub async fn run(context: &Context, verb: DeviceVerb) -> Result<(), Failure> {
         DeviceVerb::Erase(target) => (target, |device| Action::Erase { device }),
         DeviceVerb::Identify(target) => (target, |device| Action::Identify { device }),
         DeviceVerb::SelfTest(target) => (target, |device| Action::SelfTest { device }),
+        DeviceVerb::SetBoard { target, board } => {
+            let view = Api::new(context)?.find_device(&target.device).await?;
+            let command = Command::new(Action::SetBoard { device: view.state.device, board });
+            return follow_shown(context, &view.relay, &command).await.map(drop);
+        }
         DeviceVerb::Observe { target, off, interval_ms, serial } => {
             let view = Api::new(context)?.find_device(&target.device).await?;
             let source = if serial { Source::Serial } else { Source::Samples };
@@ -106,9 +111,17 @@ async fn show(context: &Context, target: &Target) -> Result<(), Failure> {
     }
     let device = &view.state;
     output::print(&format!("{}/{}  {}", view.relay, device.device, status(view.online, device)))?;
-    output::print(&format!("board     {}", device.board))?;
-    if let Some(product) = &device.product {
-        output::print(&format!("product   {product}"))?;
+    output::print(&format!("board     {}{}", device.board, if device.board_by_hand { " (set by hand)" } else { "" }))?;
+    let facts = [
+        ("product", &device.product),
+        ("maker", &device.manufacturer),
+        ("USB id", &device.usb),
+        ("serial", &device.serial_number),
+    ];
+    for (name, text) in facts {
+        if let Some(text) = text {
+            output::print(&format!("{name:<9} {text}"))?;
+        }
     }
     output::print(&format!("port      {}", device.port))?;
     match &device.firmware {

@@ -48,9 +48,12 @@ fn view(relay: &relays::Model, row: devices::Model) -> Result<DeviceView, Failur
         None => Device {
             device: row.name.parse()?,
             board: String::new(),
+            board_by_hand: false,
             status: DeviceStatus::Lost,
             port: String::new(),
             product: None,
+            manufacturer: None,
+            usb: None,
             serial_number: None,
             firmware: None,
             observe: None,

@@ -99,6 +99,10 @@ fn valid_command() -> impl Strategy<Value = Value> {
                 "cancel" => {
                     map.insert("command".into(), json!(name));
                 }
+                "set_board" => {
+                    map.insert("device".into(), json!(name));
+                    map.insert("board".into(), json!(name));
+                }
                 "rescan" | "diagnose" => {}
                 _ => {
                     map.insert("device".into(), json!(name));

@@ -24,6 +24,7 @@ pub(crate) struct CommandForm {
     /// `relay/device`, instead of both.
     target: String,
     model: String,
+    board: String,
     /// `on` or `off`.
     observing: String,
     source: String,
@@ -72,6 +73,7 @@ fn action(form: &CommandForm, device: &str) -> Result<Action, PageError> {
         "identify" => Action::Identify { device: device()? },
         "self_test" => Action::SelfTest { device: device()? },
         "observe" => Action::Observe { device: device()?, observe: observe(form)? },
+        "set_board" => Action::SetBoard { device: device()?, board: field("board type", &form.board)? },
         "rescan" => Action::Rescan,
         "diagnose" => Action::Diagnose,
         "cancel" => Action::Cancel { command: field::<CommandId>("command", &form.command)? },

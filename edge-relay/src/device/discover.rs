@@ -28,6 +28,10 @@ pub struct Found {
     pub board: String,
     /// What it is, for people.
     pub product: Option<String>,
+    /// Who made it.
+    pub manufacturer: Option<String>,
+    /// Its USB id, `vid:pid` in hexadecimal.
+    pub usb: Option<String>,
     /// Where it is connected.
     pub plug: Plug,
 }
@@ -82,6 +86,8 @@ pub fn virtual_board(dir: &Path) -> Option<Found> {
         serial_number: file.serial_number,
         board: file.board,
         product: file.product,
+        manufacturer: None,
+        usb: None,
         plug: Plug {
             port: port.display().to_string(),
             generation: format!("{} {}", file.terminal, file.process),
@@ -131,7 +137,9 @@ impl UsbPorts {
             name: format!("usb-{serial_number}"),
             serial_number,
             board,
-            product: usb.product.or(usb.manufacturer),
+            product: usb.product,
+            manufacturer: usb.manufacturer,
+            usb: Some(format!("{:04x}:{:04x}", usb.vid, usb.pid)),
             plug: Plug { generation: port.port_name.clone(), port: port.port_name, folder: None },
         })
     }
@@ -194,14 +202,17 @@ async fn apply(relay: &Arc<Relay>, found: Vec<Found>) -> Result<(), RelayError> 
 
 async fn plug_in(relay: &Arc<Relay>, slot: &Slot, found: &Found) -> Result<(), RelayError> {
     let before = slot.facts();
-    if before.plug.as_ref() == Some(&found.plug) && before.row.board == found.board {
+    if before.plug.as_ref() == Some(&found.plug) && before.recognised.as_ref() == Some(&found.board) {
         return Ok(());
     }
     let row = relay.devices.update(slot, |facts| {
         facts.plug = Some(found.plug.clone());
         facts.row.port.clone_from(&found.plug.port);
-        facts.row.board.clone_from(&found.board);
+        facts.recognised = Some(found.board.clone());
+        facts.row.board = facts.row.by_hand.clone().unwrap_or_else(|| found.board.clone());
         facts.row.product.clone_from(&found.product);
+        facts.row.manufacturer.clone_from(&found.manufacturer);
+        facts.row.usb.clone_from(&found.usb);
         facts.status = if facts.row.firmware.is_some() { DeviceStatus::Running } else { DeviceStatus::Empty };
         facts.problem = None;
         facts.row.clone()
@@ -243,7 +254,10 @@ fn row(relay: &Relay, found: &Found) -> Option<DeviceRow> {
         name: name?,
         serial_number: Some(found.serial_number.clone()),
         board: found.board.clone(),
+        by_hand: None,
         product: found.product.clone(),
+        manufacturer: found.manufacturer.clone(),
+        usb: found.usb.clone(),
         port: found.plug.port.clone(),
         observe: None,
         firmware: None,

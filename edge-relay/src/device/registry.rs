@@ -44,6 +44,8 @@ pub struct Facts {
     pub row: DeviceRow,
     /// Where it is connected, if it is.
     pub plug: Option<Plug>,
+    /// The board type that it was recognised as when it was plugged in.
+    pub recognised: Option<String>,
     /// What it is doing.
     pub status: DeviceStatus,
     /// What is wrong with it.
@@ -68,7 +70,8 @@ pub struct Slot {
 impl Slot {
     /// A device that is not connected.
     pub fn new(row: DeviceRow) -> Self {
-        let facts = Facts { row, plug: None, status: DeviceStatus::Lost, problem: None, command: None };
+        let facts =
+            Facts { row, plug: None, recognised: None, status: DeviceStatus::Lost, problem: None, command: None };
         Self {
             name: facts.row.name.clone(),
             facts: Mutex::new(facts),
@@ -207,6 +210,7 @@ impl Registry {
                 Device {
                     device: facts.row.name,
                     board: facts.row.board,
+                    board_by_hand: facts.row.by_hand.is_some(),
                     status: match (facts.plug.is_some(), &facts.command) {
                         (false, None) => DeviceStatus::Lost,
                         (_, Some(_)) => DeviceStatus::Busy,
@@ -214,6 +218,8 @@ impl Registry {
                     },
                     port: facts.plug.map_or(facts.row.port, |plug| plug.port),
                     product: facts.row.product,
+                    manufacturer: facts.row.manufacturer,
+                    usb: facts.row.usb,
                     serial_number: facts.row.serial_number,
                     firmware: facts.row.firmware.map(|installed| installed.firmware),
                     observe: facts.row.observe,

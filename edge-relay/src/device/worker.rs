@@ -82,6 +82,11 @@ impl Worker {
         }
     }
 
+    /// Gets to know the board anew, as if it had just been plugged in.
+    pub fn begin_anew(&mut self) {
+        self.generation.clear();
+    }
+
     /// Opens and closes the line as the device comes and goes.
     pub fn follow_plug(&mut self) {
         let facts = self.slot.facts();

@@ -24,8 +24,14 @@ pub struct DeviceRow {
     pub name: DeviceId,
     /// What identifies it across ports.
     pub serial_number: Option<String>,
-    /// Its board type.
+    /// Its board type: set by hand, or as it was recognised.
     pub board: String,
+    /// The board type that was set by hand.
+    pub by_hand: Option<String>,
+    /// Who made it.
+    pub manufacturer: Option<String>,
+    /// Its USB id, `vid:pid` in hexadecimal.
+    pub usb: Option<String>,
     /// What it is, for people.
     pub product: Option<String>,
     /// Where it was seen last.
@@ -47,8 +53,8 @@ impl Journal {
     /// # Errors
     /// [`crate::error::JournalError`].
     pub async fn devices(&self) -> Result<Vec<DeviceRow>> {
-        let sql = "SELECT name, serial_number, board, product, port, observe, firmware, previous, unsettled \
-                   FROM devices";
+        let sql = "SELECT name, serial_number, board, product, port, observe, firmware, previous, unsettled, \
+                   by_hand, manufacturer, usb FROM devices";
         let rows = query(sql).fetch_all(&self.pool).await?;
         let mut devices = Vec::new();
         for row in rows {
@@ -65,6 +71,9 @@ impl Journal {
                 firmware: json(6)?.map(|text| from_json("firmware", &text)).transpose()?,
                 previous: json(7)?.map(|text| from_json("firmware", &text)).transpose()?,
                 unsettled: row.try_get(8)?,
+                by_hand: row.try_get(9)?,
+                manufacturer: row.try_get(10)?,
+                usb: row.try_get(11)?,
             });
         }
         Ok(devices)
@@ -76,11 +85,12 @@ impl Journal {
     /// [`crate::error::JournalError`].
     pub async fn keep_device(&self, device: &DeviceRow) -> Result<()> {
         query(
-            "INSERT INTO devices (name, serial_number, board, product, port, observe, firmware, previous, unsettled) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET \
+            "INSERT INTO devices (name, serial_number, board, product, port, observe, firmware, previous, unsettled, \
+             by_hand, manufacturer, usb) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET \
              serial_number = excluded.serial_number, board = excluded.board, product = excluded.product, \
              port = excluded.port, observe = excluded.observe, firmware = excluded.firmware, \
-             previous = excluded.previous, unsettled = excluded.unsettled",
+             previous = excluded.previous, unsettled = excluded.unsettled, \
+             by_hand = excluded.by_hand, manufacturer = excluded.manufacturer, usb = excluded.usb",
         )
         .bind(device.name.as_str())
         .bind(&device.serial_number)
@@ -91,6 +101,9 @@ impl Journal {
         .bind(device.firmware.as_ref().map(to_json))
         .bind(device.previous.as_ref().map(to_json))
         .bind(device.unsettled)
+        .bind(&device.by_hand)
+        .bind(&device.manufacturer)
+        .bind(&device.usb)
         .execute(&self.pool)
         .await?;
         Ok(())

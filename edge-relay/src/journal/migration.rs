@@ -8,7 +8,7 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(First), Box::new(Unsettled)]
+        vec![Box::new(First), Box::new(Unsettled), Box::new(Identity)]
     }
 }
 
@@ -62,5 +62,25 @@ impl MigrationTrait for Unsettled {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let sql = "ALTER TABLE devices ADD COLUMN unsettled INTEGER NOT NULL DEFAULT 0";
         manager.get_connection().execute_unprepared(sql).await.map(|_| ())
+    }
+}
+
+/// Board types that were set by hand, and what USB says of a device.
+struct Identity;
+
+impl MigrationName for Identity {
+    fn name(&self) -> &str {
+        "m0003_identity"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Identity {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        for column in ["by_hand", "manufacturer", "usb"] {
+            let sql = format!("ALTER TABLE devices ADD COLUMN {column} TEXT");
+            manager.get_connection().execute_unprepared(&sql).await?;
+        }
+        Ok(())
     }
 }

@@ -96,15 +96,23 @@ fn check(relay: &Relay, command: &Command) -> Result<(), Failure> {
                 Err(Failure::rejected(Code::UNKNOWN_DEVICE, message))
             }
             Some(slot) if slot.queued() >= limit => Err(full(&format!("'{name}'"))),
-            Some(_) => Ok(()),
+            Some(_) => match &command.action {
+                Action::SetBoard { board, .. } if board != Action::RECOGNISE => known_board(relay, board),
+                _ => Ok(()),
+            },
         },
-        (Action::Build { board, .. }, None) if relay.boards.get(board).is_none() => {
-            let message = format!("no board type '{board}'; known are {}", relay.boards.names());
-            Err(Failure::rejected(Code::UNKNOWN_BOARD, message))
-        }
+        (Action::Build { board, .. }, None) if relay.boards.get(board).is_none() => known_board(relay, board),
         (Action::Build { .. }, None) if relay.tickets.without_device() >= limit => Err(full("a build")),
         _ => Ok(()),
     }
+}
+
+fn known_board(relay: &Relay, board: &str) -> Result<(), Failure> {
+    if relay.boards.get(board).is_some() {
+        return Ok(());
+    }
+    let message = format!("no board type '{board}'; known are {}", relay.boards.names());
+    Err(Failure::rejected(Code::UNKNOWN_BOARD, message))
 }
 
 /// A known id: tells how its command stands, and does nothing.

@@ -62,6 +62,7 @@ async fn work(worker: &mut Worker, ticket: &Arc<Ticket>) -> Result<Done, Halt> {
         Action::Identify { .. } => verbs::identify(worker, ticket).await,
         Action::SelfTest { .. } => verbs::self_test(worker, ticket).await,
         Action::Observe { observe, .. } => verbs::observe(worker, ticket, *observe).await,
+        Action::SetBoard { board, .. } => verbs::set_board(worker, board).await,
         _ => Err(Failure::new(Code::INTERNAL, "this verb is not about a device").into()),
     }
 }

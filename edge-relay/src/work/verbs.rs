@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::Code;
-use contract::command::{Observe, Payload};
+use contract::command::{Action, Observe, Payload};
 use contract::lifecycle::State;
 use contract::log::Phase;
 use contract::state::DeviceStatus;
@@ -29,7 +29,10 @@ pub(super) fn board(worker: &Worker) -> Result<BoardType, Failure> {
         let known = worker.relay.boards.names();
         Failure::new(
             Code::UNKNOWN_BOARD,
-            format!("'{}' is of board type '{name}'; known are {known}", worker.slot.name),
+            format!(
+                "'{}' is of board type '{name}': say what it is with 'set_board'; this relay knows {known}",
+                worker.slot.name
+            ),
         )
     })
 }
@@ -214,6 +217,24 @@ pub(super) async fn observe(worker: &mut Worker, ticket: &Arc<Ticket>, observe: 
     worker.note(|facts| facts.row.observe = Some(observe)).await?;
     let message = if observe.enabled { "observing" } else { "not observing any more" };
     Ok((message.to_owned(), None))
+}
+
+/// `set_board`.
+pub(super) async fn set_board(worker: &mut Worker, board: &str) -> Result<Done, Halt> {
+    let by_hand = (board != Action::RECOGNISE).then(|| board.to_owned());
+    worker
+        .note(|facts| {
+            let recognised = facts.recognised.clone().unwrap_or_else(|| facts.row.board.clone());
+            facts.row.board = by_hand.clone().unwrap_or(recognised);
+            facts.row.by_hand = by_hand;
+            facts.problem = None;
+            if facts.status == DeviceStatus::Faulty {
+                facts.status = DeviceStatus::Empty;
+            }
+        })
+        .await?;
+    worker.begin_anew(); // another speed, another programmer
+    Ok((format!("the board type is '{}'", worker.row().board), None))
 }
 
 /// `rescan`.

@@ -78,3 +78,39 @@ async fn unplugged_and_plugged_in_again() {
     bench.host.more_readings("board-1", 1).await;
     bench.host.assert_gap_free();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_board_type_is_set_by_hand() {
+    let mut bench = Bench::with_boards(1, 0).await;
+    let set = |id: &str, board: &str| json!({"id": id, "verb": "set_board", "device": "board-1", "board": board});
+    bench.host.send(set("typo", "unno")).await;
+    let end = bench.host.end("typo").await;
+    assert_eq!((&end["state"], &end["code"]), (&json!("rejected"), &json!("unknown_board")), "{end}");
+    assert!(end["message"].as_str().unwrap().contains("uno"), "{end}");
+    bench.host.send(set("wrong", "cortex-m4")).await;
+    bench.host.succeeds("wrong").await;
+    let by_hand = |s: &serde_json::Value| {
+        let device = &s["devices"][0];
+        device["board"] == "cortex-m4" && device["board_by_hand"] == true
+    };
+    bench.host.state("set by hand", by_hand).await;
+    // It outlives the relay's process and the board's.
+    bench.kill_relay();
+    bench.boards.pop().unwrap().kill();
+    bench.add_board(1, 0);
+    bench.start_relay();
+    bench
+        .host
+        .state("still set by hand", |s| by_hand(s) && s["epoch"] == 2 && s["devices"][0]["status"] == "empty")
+        .await;
+    bench.host.send(set("auto", "auto")).await;
+    bench.host.succeeds("auto").await;
+    let recognised = |s: &serde_json::Value| {
+        let device = &s["devices"][0];
+        device["board"] == "native" && device["board_by_hand"].is_null()
+    };
+    bench.host.state("recognised", recognised).await;
+    bench.host.install("i", "board-1", &make(86, Kind::Good, 100)).await;
+    bench.host.succeeds("i").await;
+    bench.host.assert_gap_free();
+}
