@@ -62,6 +62,10 @@ const FILES: &[&str] = &[
     include_str!("../boards/nano-old.json"),
     include_str!("../boards/mega2560.json"),
     include_str!("../boards/cortex-m4.json"),
+    include_str!("../boards/nano33ble.json"),
+    include_str!("../boards/pico.json"),
+    include_str!("../boards/esp32.json"),
+    include_str!("../boards/esp32s3.json"),
 ];
 
 /// All board types.

@@ -40,6 +40,11 @@ const PORTS: &[Port] = &[
         files: &[("board_mps2.c", include_str!("../c/board_mps2.c")), ("mps2.ld", include_str!("../c/mps2.ld"))],
         linker_script: Some("mps2.ld"),
     },
+    Port {
+        name: "arduino",
+        files: &[("board_arduino.cpp", include_str!("../c/board_arduino.cpp"))],
+        linker_script: None,
+    },
     Port { name: "avr", files: &[("board_avr.c", include_str!("../c/board_avr.c"))], linker_script: None },
 ];
 

@@ -228,7 +228,7 @@ impl Gcc {
             (job.log)(&format!("built in {build_ms} ms: {flash} bytes of flash, {ram} bytes of RAM"));
             fits(&job.board, flash, ram)?;
         }
-        Ok(Built { image, detail })
+        Ok(Built { flash_bytes: image.len() as u64, image, detail })
     }
 
     async fn core_key(&self, board: &BoardType, port: &Port) -> Result<String, Failure> {
@@ -259,7 +259,7 @@ impl Gcc {
 }
 
 /// Whether what was built fits, with room for the stack.
-fn fits(board: &BoardType, flash: u64, ram: u64) -> Result<(), Failure> {
+pub(super) fn fits(board: &BoardType, flash: u64, ram: u64) -> Result<(), Failure> {
     let stack = board.stack_bytes;
     if flash <= board.flash_bytes && ram + stack <= board.ram_bytes {
         return Ok(());

@@ -1,6 +1,7 @@
 //! Building firmware: a [`Toolchain`] for each compiler, [`cache`] so that nothing is built twice, [`process`] so that
 //! nothing runs on.
 
+pub(crate) mod arduino_cli;
 mod cache;
 mod folder;
 mod gcc;
@@ -55,7 +56,9 @@ impl Builder {
             let toolchain: Arc<dyn Toolchain> = Arc::new(gcc::Gcc::new(family, &work, objects.clone(), limit));
             toolchain
         });
-        Ok(Self { toolchains: toolchains.into(), cache: cache::Cache::new(dir.join("cache"), bound)?, work })
+        let arduino: Arc<dyn Toolchain> = Arc::new(arduino_cli::ArduinoCli::new(&work, limit));
+        let toolchains = toolchains.into_iter().chain([arduino]).collect();
+        Ok(Self { toolchains, cache: cache::Cache::new(dir.join("cache"), bound)?, work })
     }
 
     /// Where builds and flashes work. What an earlier process left there was ended and removed at the start.
@@ -134,12 +137,10 @@ impl Builder {
             failure.detail = Some(json!({ "log": tail }));
             failure
         })?;
-        if built.image.len() as u64 > board.flash_bytes {
+        if built.flash_bytes > board.flash_bytes {
             let message = format!(
                 "the firmware has {} bytes; board '{}' has {} bytes of flash",
-                built.image.len(),
-                board.board,
-                board.flash_bytes
+                built.flash_bytes, board.board, board.flash_bytes
             );
             return Err(Failure::new(Code::DOES_NOT_FIT, message).into());
         }

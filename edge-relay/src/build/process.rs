@@ -47,6 +47,20 @@ impl Drop for Group {
 /// # Errors
 /// It could not be started.
 pub async fn run(command: &mut Command, dir: &Path, limit: Duration, log: &Log) -> std::io::Result<End> {
+    run_apart(command, dir, limit, log, log).await
+}
+
+/// As [`run`], with standard output and standard error apart.
+///
+/// # Errors
+/// It could not be started.
+pub async fn run_apart(
+    command: &mut Command,
+    dir: &Path,
+    limit: Duration,
+    on_out: &Log,
+    on_err: &Log,
+) -> std::io::Result<End> {
     command.current_dir(dir).process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.kill_on_drop(true).spawn()?;
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
@@ -57,7 +71,7 @@ pub async fn run(command: &mut Command, dir: &Path, limit: Duration, log: &Log) 
     }
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let everything = async {
-        let ((), (), status) = tokio::join!(lines(out, log), lines(err, log), child.wait());
+        let ((), (), status) = tokio::join!(lines(out, on_out), lines(err, on_err), child.wait());
         status
     };
     let end = match tokio::time::timeout(limit, everything).await {

@@ -49,6 +49,8 @@ pub struct Job {
 pub struct Built {
     /// The image, as the board's programmer takes it.
     pub image: Vec<u8>,
+    /// What of the flash it takes, in bytes.
+    pub flash_bytes: u64,
     /// Sizes and times, for the command's report.
     pub detail: Value,
 }

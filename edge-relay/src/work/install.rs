@@ -62,6 +62,8 @@ pub async fn run(
         Err(fault) => return Err(Failure::new(fault.code(Code::FLASH_FAILED), fault.to_string()).into()),
     };
     let flash_ms = since.elapsed().as_millis();
+    // A board with USB of its own has gone and come back, maybe at another port.
+    verbs::connected(worker, ticket).await?;
 
     ticket.advance(&relay, State::Verifying, VERIFY.0, "comparing the board's answers with the golden vectors").await?;
     let problem = match verify(worker, ticket, &artifact, VERIFY).await? {

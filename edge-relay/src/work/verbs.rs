@@ -107,6 +107,11 @@ pub(super) async fn build(relay: &Arc<Relay>, ticket: &Ticket, board: &str, what
 /// `erase`.
 pub(super) async fn erase(worker: &mut Worker, ticket: &Arc<Ticket>) -> Result<Done, Halt> {
     let programmer = programmer(worker)?;
+    if !programmer.can_erase() {
+        let name = worker.row().board;
+        let message = format!("the programmer of board '{name}' cannot erase; install another model instead");
+        return Err(Failure::new(Code::NOT_SUPPORTED, message).into());
+    }
     connected(worker, ticket).await?;
     let (relay, device) = (worker.relay.clone(), worker.slot.name.clone());
     ticket.advance(&relay, State::Flashing, 0.1, "erasing").await?;

@@ -222,17 +222,22 @@ impl Bench {
         done.is_ok_and(|status| status.success())
     }
 
-    /// A program that the relay finds before the real one, which is in `$REAL`.
-    pub fn program(&mut self, name: &str, script: &str) {
+    /// A program that the relay finds before all others of this name.
+    pub fn script(&mut self, name: &str, script: &str) {
         use std::os::unix::fs::PermissionsExt as _;
-        let path = std::env::var("PATH").unwrap();
-        let real = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file()).unwrap();
         let dir = self.path("bin");
         std::fs::create_dir_all(&dir).unwrap();
         let file = dir.join(name);
-        std::fs::write(&file, format!("#!/bin/sh\nREAL={}\n{script}\n", real.display())).unwrap();
+        std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o700)).unwrap();
-        self.set("PATH", format!("{}:{path}", dir.display()));
+        self.set("PATH", format!("{}:{}", dir.display(), std::env::var("PATH").unwrap()));
+    }
+
+    /// As [`Bench::script`], with the real program in `$REAL`.
+    pub fn program(&mut self, name: &str, script: &str) {
+        let path = std::env::var("PATH").unwrap();
+        let real = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file()).unwrap();
+        self.script(name, &format!("REAL={}\n{script}", real.display()));
     }
 
     /// A compiler that runs `script` first; `$REAL` is the real one.

@@ -1,6 +1,7 @@
 //! The relay with real parts: mosquitto, virtual boards and the relay are processes, the compiler is the host's own.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod arduino_cli;
 mod bad_input;
 mod bench;
 mod boards;

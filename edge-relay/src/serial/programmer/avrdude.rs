@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use firmware::message::HostMessage;
 use firmware::session::{Ask, Event, FlashReport};
 
+use super::tool::Tool;
 use super::{Programmer, tool};
 use crate::boards::{BoardType, Upload};
 use crate::build::Folder;
@@ -73,7 +74,8 @@ impl Avrdude {
             format!("-Uflash:w:{IMAGE}:r"),
         ];
         let since = Instant::now();
-        let ended = tool::run("avrdude", &arguments, (folder, LIMIT, HELP), &|| line.is_current(), &mut |text| {
+        let tool = Tool { program: "avrdude", folder, limit: LIMIT, help: HELP, environment: Vec::new() };
+        let ended = tool::run(&tool, &arguments, &|| line.is_current(), &mut |text| {
             let step = [("initialized", 0.1), ("writing", 0.15), ("written", 0.6), ("verified", 1.0)];
             if let Some((_, progress)) = step.iter().rev().find(|(word, _)| text.contains(word)) {
                 // Whether to go on is no question here: half a firmware is worse than none.

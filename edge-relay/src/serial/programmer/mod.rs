@@ -1,5 +1,6 @@
 //! How firmware gets onto a board; a board file names one.
 
+mod arduino_cli;
 mod avrdude;
 mod tml;
 mod tool;
@@ -26,6 +27,11 @@ pub trait Programmer: Send {
     /// # Errors
     /// [`Fault`].
     fn erase(&self, line: &mut SerialLine, ear: &mut Ear) -> Result<(), Fault>;
+
+    /// Whether it can do that.
+    fn can_erase(&self) -> bool {
+        true
+    }
 
     /// Starts the firmware again.
     ///
@@ -54,6 +60,7 @@ pub fn of(board: &BoardType, work: &Path) -> Option<Box<dyn Programmer>> {
     match board.programmer.as_str() {
         "tml" => Some(Box::new(tml::Tml)),
         "avrdude" => Some(Box::new(avrdude::Avrdude::new(board, work))),
+        "arduino-cli" => Some(Box::new(arduino_cli::ArduinoCli::new(board, work))),
         _ => None,
     }
 }

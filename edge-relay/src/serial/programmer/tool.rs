@@ -3,6 +3,7 @@
 //!
 //! A flash is stopped by its own time limit only: whoever stops it in the middle has half of a firmware on the board.
 
+use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitStatus, Stdio};
@@ -28,6 +29,8 @@ pub struct Ended {
     pub status: Option<ExitStatus>,
     /// All it wrote.
     pub lines: Vec<String>,
+    /// What of it was standard output, without the ends of lines.
+    pub out: String,
 }
 
 impl Ended {
@@ -47,28 +50,44 @@ impl Ended {
     }
 }
 
+/// A program to run.
+#[derive(Debug)]
+pub struct Tool<'a> {
+    /// Its name.
+    pub program: &'a str,
+    /// Where it works.
+    pub folder: &'a Folder,
+    /// How long it may run.
+    pub limit: Duration,
+    /// What to do where it is missing.
+    pub help: &'a str,
+    /// Its environment beside PATH; without a HOME of its own that is the folder.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
 /// How often it is looked whether the board is still there.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Runs a program in `folder` for at most `limit`, and no longer than the board `is_there`: a program that lost its port
+/// Runs a program for at most its limit, and no longer than the board `is_there`: a program that lost its port
 /// may wait a long time for nothing.
 ///
 /// # Errors
-/// [`Fault::ToolMissing`] with `help` if it is not installed, [`Fault::Tool`] if it does not start.
+/// [`Fault::ToolMissing`] with the help if it is not installed, [`Fault::Tool`] if it does not start.
 pub fn run(
-    program: &str,
+    tool: &Tool<'_>,
     arguments: &[String],
-    (folder, limit, help): (&Folder, Duration, &str),
     is_there: &dyn Fn() -> bool,
     on_line: &mut dyn FnMut(&str),
 ) -> Result<Ended, Fault> {
+    let Tool { program, folder, limit, help, environment } = tool;
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let Some(found) = process::find(program, &path) else {
         return Err(Fault::ToolMissing(format!("{program} was not found: {help}")));
     };
     let failed = |error: std::io::Error| Fault::Tool(format!("{}: {error}", found.display()));
     let mut command = Command::new(&found);
-    command.args(arguments).env_clear().env("PATH", &path).env("LC_ALL", "C").env("HOME", folder.dir());
+    command.args(arguments).env_clear().env("HOME", folder.dir());
+    command.envs(environment.iter().map(|(name, value)| (name, value))).env("PATH", &path).env("LC_ALL", "C");
     command.current_dir(folder.dir()).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(failed)?;
@@ -80,14 +99,17 @@ pub fn run(
     }
     let (sender, receiver) = mpsc::channel();
     let readers = [
-        child.stdout.take().map(|stream| read(stream, sender.clone())),
-        child.stderr.take().map(|stream| read(stream, sender)),
+        child.stdout.take().map(|stream| read(stream, true, sender.clone())),
+        child.stderr.take().map(|stream| read(stream, false, sender)),
     ];
-    let deadline = Instant::now() + limit;
-    let mut lines = Vec::new();
+    let deadline = Instant::now() + *limit;
+    let (mut lines, mut out) = (Vec::new(), String::new());
     let in_time = loop {
         match receiver.recv_timeout(LOOK.min(deadline.saturating_duration_since(Instant::now()))) {
-            Ok(line) => {
+            Ok((is_out, line)) => {
+                if is_out {
+                    out.push_str(&line);
+                }
                 on_line(&line);
                 lines.push(line);
             }
@@ -105,7 +127,7 @@ pub fn run(
     for reader in readers.into_iter().flatten() {
         let _ = reader.join();
     }
-    Ok(Ended { status, lines })
+    Ok(Ended { status, lines, out })
 }
 
 /// It has closed its output, so its end is near.
@@ -121,7 +143,11 @@ fn wait(child: &mut std::process::Child, deadline: Instant) -> std::io::Result<O
     }
 }
 
-fn read(stream: impl Read + Send + 'static, lines: Sender<String>) -> std::thread::JoinHandle<()> {
+fn read(
+    stream: impl Read + Send + 'static,
+    is_out: bool,
+    lines: Sender<(bool, String)>,
+) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         let mut reader = BufReader::new(stream);
         let mut line = Vec::new();
@@ -133,7 +159,7 @@ fn read(stream: impl Read + Send + 'static, lines: Sender<String>) -> std::threa
             }
             let text = String::from_utf8_lossy(&line);
             let text = text.trim_end();
-            if !text.is_empty() && lines.send(text.to_owned()).is_err() {
+            if !text.is_empty() && lines.send((is_out, text.to_owned())).is_err() {
                 return;
             }
         }
