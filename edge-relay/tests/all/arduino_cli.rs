@@ -46,8 +46,7 @@ async fn a_sketch_is_built_uploaded_and_verified() {
     host.install("broken", "board-1", &make(42, Kind::Broken, 100)).await;
     let end = host.end("broken").await;
     assert_eq!(end["code"], "build_failed", "{end}");
-    let log = host.log("board-1").join("\n");
-    assert!(log.contains("error"), "{log}");
+    host.log_lines("board-1", "error: ", 1).await;
     host.send(json!({"id": "e", "verb": "erase", "device": "board-1"})).await;
     assert_eq!(host.end("e").await["code"], "not_supported");
     // A core that is not installed is named, with the command that installs it.
