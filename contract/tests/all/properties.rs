@@ -22,8 +22,9 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
         any::<u64>().prop_map(Value::from),
-        // As it is after one reading: serde_json's reader may be off by the last bit, which is not what is tested.
-        any::<f64>().prop_map(|number| serde_json::from_str(&number.to_string()).unwrap_or(Value::Null)),
+        // So short that serde_json's reader is exact; with more digits it may be off by the last bit, which is not what
+        // is tested.
+        any::<i32>().prop_map(|number| Value::from(f64::from(number) / 1000.0)),
         ".{0,12}".prop_map(Value::from),
         select(vec!["install", "digits", "board-1", "command", "online", "block", "2026-01-01T00:00:00Z", "events"])
             .prop_map(Value::from),
@@ -156,8 +157,6 @@ fn check_all(payload: &[u8]) -> Result<(), TestCaseError> {
     for kind in KINDS {
         match round_trip(kind, payload) {
             Ok(encoded) => {
-                // serde_json's reader may be off by the last bit: numbers settle after a few readings.
-                let encoded = (0..3).fold(encoded, |text, _| round_trip(kind, text.as_bytes()).unwrap_or(text));
                 let again = round_trip(kind, encoded.as_bytes());
                 prop_assert_eq!(again.as_deref(), Ok(encoded.as_str()), "{}", kind);
             }
