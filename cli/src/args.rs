@@ -177,6 +177,8 @@ pub enum DeviceVerb {
     Identify(Target),
     /// Run the golden vectors again and compare bit for bit.
     SelfTest(Target),
+    /// Feed it the held-out samples once: accuracy and latency on the device, beside the cloud's figure.
+    Evaluate(Target),
     /// Say by hand which board type it is; `auto` takes that back.
     SetBoard {
         /// The device.

@@ -67,6 +67,11 @@ pub enum Action {
         /// The device.
         device: DeviceId,
     },
+    /// Feed the artifact's held-out samples once, and report accuracy and latency on the device itself.
+    Evaluate {
+        /// The device.
+        device: DeviceId,
+    },
     /// Change how a device is observed.
     Observe {
         /// The device.
@@ -145,6 +150,7 @@ impl Action {
         "restart",
         "identify",
         "self_test",
+        "evaluate",
         "observe",
         "set_board",
         "rescan",
@@ -164,6 +170,7 @@ impl Action {
             Action::Restart { .. } => "restart",
             Action::Identify { .. } => "identify",
             Action::SelfTest { .. } => "self_test",
+            Action::Evaluate { .. } => "evaluate",
             Action::Observe { .. } => "observe",
             Action::SetBoard { .. } => "set_board",
             Action::Rescan => "rescan",
@@ -180,6 +187,7 @@ impl Action {
             | Action::Restart { device }
             | Action::Identify { device }
             | Action::SelfTest { device }
+            | Action::Evaluate { device }
             | Action::Observe { device, .. }
             | Action::SetBoard { device, .. } => Some(device),
             Action::Build { .. } | Action::Rescan | Action::Cancel { .. } | Action::Diagnose => None,
@@ -249,6 +257,7 @@ impl Command {
             | Action::Restart { .. }
             | Action::Identify { .. }
             | Action::SelfTest { .. }
+            | Action::Evaluate { .. }
             | Action::Rescan
             | Action::Diagnose => {}
         }
@@ -299,6 +308,7 @@ fn parse_action(verb: &str, fields: &mut Fields) -> Result<Action, Malformed> {
         "restart" => Action::Restart { device: device(fields)? },
         "identify" => Action::Identify { device: device(fields)? },
         "self_test" => Action::SelfTest { device: device(fields)? },
+        "evaluate" => Action::Evaluate { device: device(fields)? },
         "observe" => Action::Observe {
             device: device(fields)?,
             observe: parse_observe(fields)?.ok_or_else(|| {

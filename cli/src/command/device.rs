@@ -1,7 +1,7 @@
 //! `tinymlaas device …`.
 
 use contract::RelayId;
-use contract::api::DeviceView;
+use contract::api::{DeviceView, ModelView};
 use contract::command::{Action, Command, Observe, Source};
 use contract::state::{Device, DeviceStatus};
 
@@ -23,6 +23,7 @@ pub async fn run(context: &Context, verb: DeviceVerb) -> Result<(), Failure> {
         DeviceVerb::Erase(target) => (target, |device| Action::Erase { device }),
         DeviceVerb::Identify(target) => (target, |device| Action::Identify { device }),
         DeviceVerb::SelfTest(target) => (target, |device| Action::SelfTest { device }),
+        DeviceVerb::Evaluate(target) => return evaluate(context, &target).await,
         DeviceVerb::SetBoard { target, board } => {
             let view = Api::new(context)?.find_device(&target.device).await?;
             let command = Command::new(Action::SetBoard { device: view.state.device, board });
@@ -38,6 +39,24 @@ pub async fn run(context: &Context, verb: DeviceVerb) -> Result<(), Failure> {
     };
     let view = Api::new(context)?.find_device(&target.device).await?;
     follow_shown(context, &view.relay, &Command::new(action(view.state.device))).await.map(drop)
+}
+
+/// Evaluates on the device, and says what the cloud's compiler had measured.
+async fn evaluate(context: &Context, target: &Target) -> Result<(), Failure> {
+    let api = Api::new(context)?;
+    let view = api.find_device(&target.device).await?;
+    let command = Command::new(Action::Evaluate { device: view.state.device });
+    let last = follow_shown(context, &view.relay, &command).await?;
+    if context.json {
+        return Ok(());
+    }
+    let accuracy = last.detail.as_ref().and_then(|detail| detail["accuracy"].as_f64());
+    let model = view.state.firmware.and_then(|firmware| firmware.model);
+    let (Some(accuracy), Some(model)) = (accuracy, model) else { return Ok(()) };
+    let known: ModelView = api.get(&format!("/models/{model}")).await?;
+    let (cloud, rows) = known.report.map_or((None, 0), |report| (report.int8_accuracy, report.evaluated));
+    let (here, there) = (output::share(Some(accuracy)), output::share(cloud));
+    output::print(&format!("  on the device {here}, in the cloud {there} of {rows} held-out rows"))
 }
 
 async fn list(context: &Context) -> Result<(), Failure> {

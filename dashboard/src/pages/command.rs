@@ -96,7 +96,7 @@ fn expected_states(verb: &str) -> &'static [CommandState] {
         "install" => &[Accepted, Fetching, Building, Flashing, Verifying, Succeeded],
         "build" => &[Accepted, Fetching, Building, Succeeded],
         "erase" => &[Accepted, Flashing, Succeeded],
-        "self_test" => &[Accepted, Verifying, Succeeded],
+        "self_test" | "evaluate" => &[Accepted, Verifying, Succeeded],
         _ => &[Accepted, Succeeded],
     }
 }

@@ -54,8 +54,12 @@ struct DevicePage {
 
 impl DevicePage {
     /// Verbs that need nothing but the device: verb, icon, words.
-    const VERBS: [(&'static str, &'static str, &'static str); 3] =
-        [("self_test", "shield", "Self-test"), ("restart", "restart", "Restart"), ("identify", "eye", "Identify")];
+    const VERBS: [(&'static str, &'static str, &'static str); 4] = [
+        ("self_test", "shield", "Self-test"),
+        ("evaluate", "pulse", "Evaluate"),
+        ("restart", "restart", "Restart"),
+        ("identify", "eye", "Identify"),
+    ];
     /// Where log lines come from.
     const PHASES: [&'static str; 5] = ["fetch", "build", "flash", "verify", "serial"];
 

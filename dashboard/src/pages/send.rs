@@ -72,6 +72,7 @@ fn action(form: &CommandForm, device: &str) -> Result<Action, PageError> {
         "restart" => Action::Restart { device: device()? },
         "identify" => Action::Identify { device: device()? },
         "self_test" => Action::SelfTest { device: device()? },
+        "evaluate" => Action::Evaluate { device: device()? },
         "observe" => Action::Observe { device: device()?, observe: observe(form)? },
         "set_board" => Action::SetBoard { device: device()?, board: field("board type", &form.board)? },
         "rescan" => Action::Rescan,

@@ -2,7 +2,8 @@
 
 pub mod admit;
 pub mod cancel;
-pub mod failure;
+pub mod evaluate;
+mod failure;
 pub mod install;
 pub mod mend;
 pub mod resume;

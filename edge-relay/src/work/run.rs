@@ -8,7 +8,7 @@ use contract::lifecycle::State;
 use contract::timestamp::Timestamp;
 use serde_json::Value;
 
-use super::{Failure, Halt, Ticket, install, verbs};
+use super::{Failure, Halt, Ticket, evaluate, install, verbs};
 use crate::device::worker::{Worker, split};
 use crate::error::JournalError;
 use crate::relay::Relay;
@@ -61,6 +61,7 @@ async fn work(worker: &mut Worker, ticket: &Arc<Ticket>) -> Result<Done, Halt> {
         Action::Restart { .. } => verbs::restart(worker, ticket).await,
         Action::Identify { .. } => verbs::identify(worker, ticket).await,
         Action::SelfTest { .. } => verbs::self_test(worker, ticket).await,
+        Action::Evaluate { .. } => evaluate::run(worker, ticket).await,
         Action::Observe { observe, .. } => verbs::observe(worker, ticket, *observe).await,
         Action::SetBoard { board, .. } => verbs::set_board(worker, board).await,
         _ => Err(Failure::new(Code::INTERNAL, "this verb is not about a device").into()),

@@ -158,7 +158,7 @@ pub(super) async fn restart(worker: &mut Worker, ticket: &Arc<Ticket>) -> Result
     }
 }
 
-fn no_firmware() -> Failure {
+pub(super) fn no_firmware() -> Failure {
     Failure::new(Code::NO_FIRMWARE, "there is no firmware of ours on the board; install a model first")
 }
 

@@ -159,3 +159,33 @@ async fn the_small_verbs() {
     assert_eq!(host.end("t2").await["code"], "no_firmware");
     host.assert_gap_free();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn held_out_samples_are_evaluated_on_the_board() {
+    let bench = Bench::with_boards(1, 0).await;
+    let evaluate = |id: &str| json!({"id": id, "verb": "evaluate", "device": "board-1"});
+    bench.host.send(evaluate("empty")).await;
+    assert_eq!(bench.host.end("empty").await["code"], "no_firmware");
+    let salt = 30;
+    bench.host.install("i", "board-1", &make(salt, Kind::Good, 100)).await;
+    bench.host.succeeds("i").await;
+    bench.host.send(evaluate("e")).await;
+    let end = bench.host.succeeds("e").await;
+    // The test's labels are class-0 to class-4 in this order; what the board answers is known.
+    let right = (0..5).filter(|sample| {
+        let output = crate::model::reference(&crate::model::input(100 + sample), salt);
+        let signed: Vec<i8> = output.iter().map(|byte| byte.cast_signed()).collect();
+        let most = *signed.iter().max().unwrap();
+        signed.iter().position(|value| *value == most) == Some(*sample)
+    });
+    let right = right.count();
+    let detail = &end["detail"];
+    assert_eq!(
+        (&detail["samples"], &detail["labelled"], &detail["correct"]),
+        (&json!(5), &json!(5), &json!(right)),
+        "{end}"
+    );
+    assert!(detail["accuracy"].is_number() && detail["latency_us"]["max"].is_number(), "{end}");
+    bench.host.more_readings("board-1", 1).await;
+    bench.host.assert_gap_free();
+}
