@@ -45,6 +45,15 @@ fn everything_that_can_be_typed() {
         let output = fleet.cli(&["device", verb, "board-1"]);
         assert!(output.status.success(), "{verb}: {}", text(&output.stderr));
     }
+    let output = fleet.cli(&["device", "evaluate", "board-1"]);
+    for word in ["samples right", "µs each", "on the device", "in the cloud"] {
+        assert!(text(&output.stdout).contains(word), "'{word}' in {output:?}");
+    }
+    for (board, shown) in [("native", "native (set by hand)"), ("auto", "native\n")] {
+        let output = fleet.cli(&["device", "set-board", "board-1", board]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        fleet.until(10, shown, |fleet| text(&fleet.cli(&["device", "show", "board-1"]).stdout).contains(shown));
+    }
     let output = fleet.cli(&["watch", "--count", "3", "--device", "board-2"]);
     assert_eq!(text(&output.stdout).lines().count(), 3, "{output:?}");
     assert!(text(&output.stdout).contains("says"), "{}", text(&output.stdout));
@@ -75,6 +84,7 @@ fn each_failure_has_its_exit_code_and_one_sentence() {
     expect(&["model", "show", "unheard-of"], 5, &["unheard-of"]);
     expect(&["relay", "show", "unheard-of"], 5, &["unheard-of"]);
     expect(&["device", "self-test", "board-1"], 1, &["no_firmware"]);
+    expect(&["device", "set-board", "board-1", "unno"], 1, &["unknown_board", "uno"]);
     expect(&["cancel", "demo", "unheard-of"], 1, &["unknown_command"]);
     expect(&["frobnicate"], 2, &["frobnicate"]);
 
