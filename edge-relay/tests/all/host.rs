@@ -30,8 +30,8 @@ pub struct Behaviour {
     pub wrong_key: bool,
     /// Nothing is confirmed.
     pub silent: bool,
-    /// Block requests seen.
-    pub blocks_asked: u32,
+    /// Blocks that were asked for.
+    pub asked: BTreeSet<u32>,
 }
 
 #[derive(Default)]
@@ -154,7 +154,7 @@ impl Host {
                 }
             }
             Want::Block { artifact, index } => {
-                behaviour.blocks_asked += 1;
+                behaviour.asked.insert(*index);
                 if behaviour.withhold_from.is_some_and(|from| *index >= from) {
                     return;
                 }
