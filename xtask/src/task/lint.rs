@@ -10,9 +10,10 @@ mod house;
 /// The version of cargo-deny that CI uses.
 const CARGO_DENY: &str = "0.20.2";
 
-/// `lint [--install]`
+/// `lint [--install] [--text]`
 pub fn run(mut arguments: Arguments) -> Outcome {
     let install = arguments.flag("--install");
+    let text = arguments.flag("--text");
     arguments.end()?;
     // Everything is checked before anything is said to be wrong: one run shows it all.
     let checks: [(&str, &dyn Fn() -> Outcome); 4] = [
@@ -24,11 +25,12 @@ pub fn run(mut arguments: Arguments) -> Outcome {
         ("dependencies: bans, licences, sources", &|| deny(install)),
     ];
     let mut wrong = Vec::new();
-    for (name, check) in checks {
+    // The first two need no compiler.
+    for (name, check) in checks.iter().take(if text { 2 } else { checks.len() }) {
         heading(name);
         if let Err(failure) = check() {
             step::say(&format!("{failure}"));
-            wrong.push((name, failure));
+            wrong.push((*name, failure));
         }
     }
     heading("summary");

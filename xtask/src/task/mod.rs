@@ -27,8 +27,8 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "lint",
-        usage: "lint [--install]",
-        about: "formatting, clippy, licences and sources of dependencies, rules of the house",
+        usage: "lint [--install] [--text]",
+        about: "rules of the house, formatting (--text: no more than these), clippy, licences and sources of dependencies",
         run: lint::run,
     },
     Task { name: "ci", usage: "ci", about: "lint --install and test, as CI runs them", run: ci::run },
