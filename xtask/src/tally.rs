@@ -18,6 +18,10 @@ pub struct Tally {
     pub skipped: Vec<String>,
     /// Names of failed tests.
     pub failures: Vec<String>,
+    /// Names of tests that failed beside the others and passed alone. Each is a fault, of the test or of the product.
+    pub flaky: Vec<String>,
+    // Programs that began; one that was killed or ended itself never says a result.
+    begun: u64,
     in_successes: bool,
     // What stands under the latest heading "failures:" of a program; the last one is the list of names.
     names: Vec<String>,
@@ -36,7 +40,10 @@ impl Tally {
         if let Some(name) = line.strip_prefix("    ") {
             self.names.push(name.to_owned());
         }
-        if line == "failures:" || line.starts_with("running ") {
+        let begins =
+            line.strip_prefix("running ").is_some_and(|rest| rest.ends_with(" tests") || rest.ends_with(" test"));
+        self.begun += u64::from(begins);
+        if line == "failures:" || begins {
             self.names.clear();
         }
         if let Some(result) = line.strip_prefix("test result: ") {
@@ -70,9 +77,27 @@ impl Tally {
         }
     }
 
+    /// Whether every program that began also said how it ended.
+    pub fn is_whole(&self) -> bool {
+        self.begun == self.programs
+    }
+
+    /// Takes in how the failed tests went when they were run once more, alone.
+    pub fn tried_again(&mut self, again: Self) {
+        let (failed, passed) = std::mem::take(&mut self.failures)
+            .into_iter()
+            .partition(|name| again.failures.contains(name) || again.passed + again.failed == 0);
+        (self.failures, self.flaky) = (failed, passed);
+        self.failed = self.failures.len() as u64;
+        self.passed += self.flaky.len() as u64;
+    }
+
     /// The closing lines for people.
     pub fn summary(&self, time: &str) -> String {
         let mut text = String::new();
+        for name in &self.flaky {
+            text.push_str(&format!("FLAKY   {name}: failed beside the others, passed alone; mend it\n"));
+        }
         for name in &self.failures {
             text.push_str(&format!("FAILED  {name}\n"));
         }
@@ -135,6 +160,30 @@ test result: FAILED. 2 passed; 1 failed; 4 ignored; 0 measured; 0 filtered out; 
         assert!(shown.contains(&"the board is stuck"));
         assert!(shown.iter().any(|line| line.starts_with("test result: FAILED")));
         assert!(!shown.iter().any(|line| line.contains("successes") || line.contains("SKIPPED")));
+    }
+
+    #[test]
+    fn what_passes_alone_is_called_flaky_and_what_fails_again_fails() {
+        let run = |text: &str| {
+            let mut tally = Tally::default();
+            text.lines().for_each(|line| _ = tally.read(line));
+            tally
+        };
+        let both = "failures:\n    crash::one\n    crash::two\n\ntest result: FAILED. 3 passed; 2 failed; 0 ignored";
+        let one = "failures:\n    crash::two\n\ntest result: FAILED. 1 passed; 1 failed; 0 ignored";
+        let mut tally = run(both);
+        tally.tried_again(run(one));
+        assert_eq!((tally.passed, tally.failed), (4, 1));
+        assert_eq!(
+            (tally.flaky.as_slice(), tally.failures.as_slice()),
+            (&["crash::one".to_owned()][..], &["crash::two".to_owned()][..])
+        );
+        // A second run that ran nothing shows nothing.
+        assert!(run(&format!("running 5 tests\n{both}")).is_whole());
+        assert!(!run(&format!("running 2 tests\nrunning 5 tests\n{both}")).is_whole());
+        let mut tally = run(both);
+        tally.tried_again(Tally::default());
+        assert_eq!((tally.passed, tally.failed), (3, 2));
     }
 
     #[test]

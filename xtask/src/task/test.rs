@@ -10,6 +10,9 @@ use crate::failure::{Failure, Outcome};
 use crate::tally::Tally;
 use crate::{machine, step};
 
+/// When more than these fail, the code is broken and not the luck of a busy machine.
+const MOST_AGAIN: usize = 5;
+
 /// `test [--no-install] [FILTER…] [-- ARGS]`
 pub fn run(mut arguments: Arguments) -> Outcome {
     let no_install = arguments.flag("--no-install");
@@ -33,7 +36,15 @@ pub fn run(mut arguments: Arguments) -> Outcome {
 
     heading("contract snapshots, units, integration, end to end with real processes, browser");
     let mut tally = Tally::default();
-    let outcome = test(&filters, &beyond, &mut tally);
+    let mut outcome = test(&filters, &beyond, &mut tally);
+    let failed = tally.failures.clone();
+    if outcome.is_err() && tally.is_whole() && (1..=MOST_AGAIN).contains(&failed.len()) {
+        heading("what failed, once more and one by one");
+        let mut again = Tally::default();
+        let alone = [beyond, vec!["--exact".to_owned(), "--test-threads=1".to_owned()]].concat();
+        outcome = test(&failed, &alone, &mut again);
+        tally.tried_again(again);
+    }
     heading("summary");
     step::say(&tally.summary(&step::seconds(begin.elapsed())));
     for need in if no_install { missing.as_slice() } else { &[] } {
