@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rumqttd::protocol::{DisconnectReasonCode, Packet, Publish};
@@ -16,6 +17,7 @@ use crate::deliver::{Origin, Outbound, Outgoing};
 use crate::durable::Message;
 use crate::pace::{Lag, Pace};
 use crate::publish::{PendingAck, Verdict};
+use crate::quota::Quota;
 use crate::sessions::{Kept, Subscription};
 use crate::shared::{Shared, take_mark};
 use crate::subscribe::PendingSuback;
@@ -39,6 +41,10 @@ pub(crate) struct Client {
     pub(crate) subacks: VecDeque<PendingSuback>,
     pub(crate) pace: Pace,
     pub(crate) lag: Lag,
+    /// What its identity may use.
+    pub(crate) quota: Arc<Quota>,
+    /// Messages that came since the quota was asked.
+    pub(crate) arrived: u32,
     /// Bytes of the messages in `batch`.
     pub(crate) batch_bytes: u64,
     pub(crate) verdicts: HashMap<Bytes, Verdict>,
@@ -83,6 +89,20 @@ impl Client {
                 Err(if with_will { End::LeftWithWill } else { End::Left })
             }
             _ => Err(End::Violation("unexpected packet")),
+        }
+    }
+
+    /// How long its identity has to be quiet, after what came since the last question.
+    pub(crate) fn pause(&mut self) -> Duration {
+        match std::mem::take(&mut self.arrived) {
+            0 => Duration::ZERO,
+            messages => {
+                let pause = self.quota.take(messages);
+                if !pause.is_zero() {
+                    self.shared.metrics.throttled.up();
+                }
+                pause
+            }
         }
     }
 

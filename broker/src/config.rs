@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use contract::access::Role;
+
 /// Everything that [`crate::Broker::bind`] needs.
 #[derive(Debug, Clone)]
 pub struct BrokerConfig {
@@ -39,12 +41,18 @@ pub struct Limits {
     pub connections: usize,
     /// Clients connected at once under one identity.
     pub connections_per_identity: usize,
+    /// Messages a second from all connections of one identity; more are read later.
+    pub messages_per_second: u32,
+    /// Bytes of one identity's messages that wait for the disk; while there are more, it is not read from.
+    pub in_flight_bytes: usize,
     /// Sockets that have not completed CONNECT yet; beyond it the oldest is closed.
     pub pending_sockets: usize,
     /// Time from accepting a socket to its complete CONNECT packet.
     pub connect_timeout: Duration,
     /// Largest MQTT packet in bytes, fixed header included.
     pub packet_bytes: usize,
+    /// The same for operators and viewers: they send commands at most.
+    pub packet_bytes_of_people: usize,
     /// Longest topic or filter in bytes.
     pub topic_bytes: usize,
     /// Most levels of a topic or filter.
@@ -77,14 +85,27 @@ pub struct Limits {
     pub durable_age: Duration,
 }
 
+impl Limits {
+    /// The largest packet that is taken from an identity.
+    pub(crate) fn packet_bytes_of(&self, role: &Role) -> usize {
+        match role {
+            Role::Operator | Role::Viewer => self.packet_bytes.min(self.packet_bytes_of_people),
+            Role::Admin | Role::Cloud | Role::Relay(_) => self.packet_bytes,
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 1_000,
             connections_per_identity: 200,
+            messages_per_second: 10_000,
+            in_flight_bytes: 16 * 1024 * 1024,
             pending_sockets: 500,
             connect_timeout: Duration::from_secs(10),
             packet_bytes: contract::limits::MAX_PACKET_BYTES,
+            packet_bytes_of_people: 2 * contract::limits::MAX_COMMAND_BYTES,
             topic_bytes: 512,
             topic_levels: 16,
             topics: 100_000,

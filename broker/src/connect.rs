@@ -88,7 +88,8 @@ pub(crate) async fn accept<S: Transport>(shared: &Arc<Shared>, wire: &mut Wire<S
         return Err(ConnectError::Refused("wrong or missing credentials"));
     };
     if let Err((refusal, why)) = check_request(shared, &request, &admission) {
-        tracing::warn!(identity = admission.identity.name, "CONNECT refused: {why}");
+        let will = request.will.as_ref().map(|will| String::from_utf8_lossy(&will.message.topic));
+        tracing::warn!(identity = admission.identity.name, will = will.as_deref(), "CONNECT refused: {why}");
         put_refusal(&mut wire.output, version, refusal);
         return Err(ConnectError::Refused(why));
     }
@@ -240,7 +241,7 @@ async fn start_session<S: Transport>(
         ConnAckProperties {
             session_expiry_interval: given_expiry.map(|_| u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX)),
             receive_max: Some(RECEIVE_MAXIMUM),
-            max_packet_size: u32::try_from(shared.limits.packet_bytes).ok(),
+            max_packet_size: u32::try_from(shared.limits.packet_bytes_of(&admission.identity.role)).ok(),
             assigned_client_identifier: assigned,
             topic_alias_max: Some(0),
             subscription_identifiers_available: Some(0),
@@ -249,6 +250,7 @@ async fn start_session<S: Transport>(
         },
     );
     let (durable_sender, durable) = unbounded_channel();
+    let identity = admission.identity.name.clone();
     let mut client = Client {
         shared: shared.clone(),
         version,
@@ -263,6 +265,8 @@ async fn start_session<S: Transport>(
         subacks: VecDeque::new(),
         pace: Pace::default(),
         lag: Lag::new(shared.flow.clone(), shared.limits.segment_bytes * shared.limits.segments / 4),
+        quota: shared.quotas.of(&identity, shared.limits.messages_per_second),
+        arrived: 0,
         batch_bytes: 0,
         verdicts: HashMap::new(),
         refusals: 0,

@@ -236,8 +236,10 @@ impl<S: Transport> Loop<'_, S> {
             client.outbound.pump(&mut wire.output);
             client.settle();
             client.pace.on_batch(&mut wire.output, &mut client.batch, router_waits);
-            if client.shared.flow.on_publishes(std::mem::take(&mut client.batch_bytes)) {
-                rest.as_mut().reset(tokio::time::Instant::now() + BREAK);
+            let behind = client.shared.flow.on_publishes(std::mem::take(&mut client.batch_bytes));
+            let pause = client.pause().max(if behind { BREAK } else { Duration::ZERO });
+            if !pause.is_zero() {
+                rest.as_mut().reset(tokio::time::Instant::now() + pause);
                 resting = true;
             }
             link.send(&mut client.batch).await.map_err(|_| End::Router)?;
@@ -246,7 +248,8 @@ impl<S: Transport> Loop<'_, S> {
                 link.go_on().await.map_err(|_| End::Router)?;
                 router_waits = false;
             }
-            let in_pace = (client.pace.may_read() || router_waits) && !resting;
+            let in_flight = client.quota.in_flight() <= client.shared.limits.in_flight_bytes;
+            let in_pace = (client.pace.may_read() || router_waits) && !resting && in_flight;
             let read = in_pace && client.acks.len() < PENDING_ACKS && wire.output.len() < HIGH_WATER;
             // The router hands over little more than its channel's capacity before it waits, so this is bounded too.
             let listen = room || !router_waits;
@@ -306,7 +309,7 @@ impl<S: Transport> Loop<'_, S> {
 }
 
 fn read_packets<S: Transport>(client: &mut Client, wire: &mut Wire<S>) -> Result<(), End> {
-    let largest = client.shared.limits.packet_bytes;
+    let largest = client.shared.limits.packet_bytes_of(&client.admission.identity.role);
     while let Some(frame) = take_frame(&mut wire.input, largest)? {
         let packet = decode(client.version, frame)?;
         match packet {

@@ -13,6 +13,8 @@
 //! - No anonymous access. Wrong credentials: CONNACK 4 (MQTT 5: 0x86) after half a second.
 //! - A refused publish is answered with 0x87 on MQTT 5; on 3.1.1, which has no such answer, it is acknowledged and
 //!   dropped, as Mosquitto does. Either way it is counted and logged with identity and topic.
+//! - An identity that sends more messages a second than its limit, or has too many bytes on their way to the disk, is
+//!   read from more slowly.
 //! - A publish to a durable topic whose queue is full is never acknowledged: MQTT 5 gets 0x97, a 3.1.1 connection is
 //!   closed.
 //! - Durable messages are given to addressees, which are relays and the cloud, by their subscription to exactly the
@@ -35,6 +37,7 @@ pub mod health;
 pub mod metrics;
 mod pace;
 mod publish;
+mod quota;
 mod retained;
 mod router;
 mod server;

@@ -71,6 +71,8 @@ counters! {
     refused_publishes,
     /// Subscriptions refused by the access rules or a limit.
     refused_subscriptions,
+    /// Breaks in reading from an identity that is over its messages a second.
+    throttled,
     /// Messages received from clients.
     messages_in,
     /// Messages sent to clients.

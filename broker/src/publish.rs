@@ -9,6 +9,7 @@ use crate::client::Client;
 use crate::codec::{AckKind, Publish, Version, put_ack, reason};
 use crate::connection::End;
 use crate::durable::{PutError, Ticket};
+use crate::quota::InFlight;
 use crate::shared::for_router;
 use crate::topics::{NameError, check_topic};
 
@@ -32,6 +33,8 @@ pub(crate) struct PendingAck {
     reason: u8,
     wait: Option<Ticket>,
     copy: Option<Packet>,
+    /// Held until the disk has answered.
+    _in_flight: Option<InFlight>,
 }
 
 /// The oldest pending acknowledgement's ticket; waits for ever when there is none.
@@ -46,6 +49,7 @@ impl Client {
     /// Works on one PUBLISH.
     pub(crate) fn on_publish(&mut self, publish: Publish) -> Result<(), End> {
         self.shared.metrics.messages_in.up();
+        self.arrived += 1;
         if let Some(properties) = &publish.properties {
             // CONNACK said that there are no topic aliases.
             if properties.topic_alias.is_some() || !properties.subscription_identifiers.is_empty() {
@@ -108,6 +112,7 @@ impl Client {
                     ack,
                     reason: reason::SUCCESS,
                     wait: Some(ticket),
+                    _in_flight: Some(self.quota.carry(publish.topic.len() + publish.payload.len())),
                     copy: Some(for_router(publish.topic, publish.payload, qos, publish.properties)),
                 });
                 Ok(())
@@ -189,7 +194,7 @@ impl Client {
         if self.acks.is_empty() {
             self.put(ack, reason);
         } else if ack.is_some() {
-            self.acks.push_back(PendingAck { ack, reason, wait: None, copy: None });
+            self.acks.push_back(PendingAck { ack, reason, wait: None, copy: None, _in_flight: None });
         }
     }
 

@@ -17,6 +17,7 @@ use crate::connection;
 use crate::durable::Durable;
 use crate::error::BrokerError;
 use crate::metrics::Metrics;
+use crate::quota::Quotas;
 use crate::retained::Retained;
 use crate::router::Router;
 use crate::sessions::Sessions;
@@ -63,6 +64,7 @@ impl Broker {
             topics: Seen::new(limits.topics),
             filters: Seen::new(limits.filters),
             flow: Arc::default(),
+            quotas: Quotas::default(),
             own_link: AsyncMutex::new(own_link),
             limits,
             metrics,

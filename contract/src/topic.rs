@@ -62,6 +62,47 @@ pub mod filter {
     pub const DURABLE: [&str; 2] = [COMMANDS, CLOUD_COMMANDS];
 }
 
+/// Writes down one topic of each kind. The match is made from the same list and has no other arm, so a topic that is
+/// missing here does not compile.
+macro_rules! every {
+    ($($kind:ident => $topic:expr),* $(,)?) => {
+        impl Topic {
+            /// One topic of each kind, with these names as its parameters: for tables of rules, documents and tests.
+            pub fn every(relay: &RelayId, device: &DeviceId, name: &str) -> Vec<Topic> {
+                let parameters = Parameters { relay, device, name };
+                vec![$(($topic)(&parameters)),*]
+            }
+
+            /// The name of the topic's kind.
+            pub const fn kind(&self) -> &'static str {
+                match self { $(Topic::$kind { .. } => stringify!($kind)),* }
+            }
+        }
+    };
+}
+
+/// What topics are made of.
+struct Parameters<'a> {
+    relay: &'a RelayId,
+    device: &'a DeviceId,
+    name: &'a str,
+}
+
+every! {
+    Presence => |p: &Parameters<'_>| Topic::Presence(p.relay.clone()),
+    State => |p: &Parameters<'_>| Topic::State(p.relay.clone()),
+    Commands => |p: &Parameters<'_>| Topic::Commands(p.relay.clone()),
+    Events => |p: &Parameters<'_>| Topic::Events(p.relay.clone()),
+    Requests => |p: &Parameters<'_>| Topic::Requests(p.relay.clone()),
+    Responses => |p: &Parameters<'_>| Topic::Responses(p.relay.clone()),
+    Sync => |p: &Parameters<'_>| Topic::Sync(p.relay.clone()),
+    Telemetry => |p: &Parameters<'_>| Topic::Telemetry(p.relay.clone(), p.device.clone()),
+    Logs => |p: &Parameters<'_>| Topic::Logs(p.relay.clone(), p.device.clone()),
+    CloudCommands => |_: &Parameters<'_>| Topic::CloudCommands,
+    CloudEvents => |_: &Parameters<'_>| Topic::CloudEvents,
+    Health => |p: &Parameters<'_>| Topic::Health(p.name.to_owned()),
+}
+
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -170,21 +211,7 @@ mod tests {
     fn topics_round_trip() {
         let relay = RelayId::new("bench-1").unwrap();
         let device = DeviceId::new("board-1").unwrap();
-        let all = [
-            Topic::Presence(relay.clone()),
-            Topic::State(relay.clone()),
-            Topic::Commands(relay.clone()),
-            Topic::Events(relay.clone()),
-            Topic::Requests(relay.clone()),
-            Topic::Responses(relay.clone()),
-            Topic::Sync(relay.clone()),
-            Topic::Telemetry(relay.clone(), device.clone()),
-            Topic::Logs(relay, device),
-            Topic::CloudCommands,
-            Topic::CloudEvents,
-            Topic::Health("admin".into()),
-        ];
-        for topic in all {
+        for topic in Topic::every(&relay, &device, "admin") {
             assert_eq!(Topic::parse(&topic.to_string()), Some(topic));
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use contract::Timestamp;
+use contract::access::{CredentialFile, Role};
 use rumqttc::{ConnectReturnCode, ConnectionError, QoS, SubscribeReasonCode};
 
 use crate::support::*;
@@ -103,4 +105,72 @@ async fn an_identity_that_is_removed_is_disconnected() {
     std::fs::write(broker.dir.path().join("credentials.json"), "{").unwrap();
     tokio::time::sleep(Duration::from_millis(2500)).await;
     admin.publish(COMMANDS, "still here").await;
+}
+
+#[tokio::test]
+async fn whoever_may_do_less_than_at_connect_is_disconnected() {
+    let broker = Running::start().await;
+    let mut file = CredentialFile { identities: everybody(), ..CredentialFile::default() };
+    file.groups.insert("hall".into(), ["bench".parse().unwrap()].into());
+    let mut limited = credential("limited", Role::Operator);
+    limited.groups = Some(["hall".to_owned()].into());
+    file.identities.push(limited);
+    write_file(broker.dir.path(), &file);
+    let mut demoted = broker.client("operator", "demoted").await;
+    let mut expiring = broker.client("viewer", "expiring").await;
+    let mut limited = broker.client("limited", "limited").await;
+    let mut admin = broker.client("admin", "admin").await;
+    limited.publish(COMMANDS, "within its group").await;
+    assert_eq!(broker.metrics.refused_publishes.get(), 0);
+    for credential in &mut file.identities {
+        match credential.name.as_str() {
+            "operator" => credential.role = Role::Viewer,
+            "viewer" => credential.expires_at = Some(Timestamp::now().plus_seconds(2)),
+            _ => {}
+        }
+    }
+    file.groups.insert("hall".into(), ["other".parse().unwrap()].into());
+    write_file(broker.dir.path(), &file);
+    assert!(demoted.try_packet().await.is_err(), "another role");
+    assert!(limited.try_packet().await.is_err(), "another relay in its group");
+    assert!(expiring.try_packet().await.is_err(), "expired");
+    assert_eq!(code(Client::connect(broker.options("viewer", "late")).await), ConnectReturnCode::BadUserNamePassword);
+    let mut limited = broker.client("limited", "limited").await;
+    limited.publish(COMMANDS, "not its relay any more").await;
+    assert_eq!(broker.metrics.refused_publishes.get(), 1);
+    admin.publish(COMMANDS, "still here").await;
+}
+
+#[tokio::test]
+async fn a_credential_is_accepted_as_soon_as_it_is_in_the_file() {
+    let broker = Running::start().await;
+    let mut identities = everybody();
+    for number in 0..200 {
+        let name = format!("relay-{number}");
+        identities.push(credential(&name, relay(&name)));
+        write_credentials(broker.dir.path(), identities.clone());
+        assert_eq!(code(Client::connect(broker.options(&name, &name)).await), ConnectReturnCode::Success, "{name}");
+    }
+    assert_eq!(broker.metrics.refused_credentials.get(), 0);
+}
+
+#[tokio::test]
+async fn an_identity_over_its_messages_a_second_is_slowed_down_and_loses_nothing() {
+    let broker = Running::with(|config| config.limits.messages_per_second = 50).await;
+    let mut viewer = broker.client("viewer", "viewer").await;
+    viewer.subscribe(EVENTS, QoS::AtLeastOnce).await;
+    let mut relay = broker.client("bench", "bench").await;
+    for number in 0..120 {
+        relay.requests.publish(EVENTS, QoS::AtLeastOnce, false, number.to_string()).await.unwrap();
+    }
+    let mut acknowledged = 0;
+    while acknowledged < 120 {
+        if let rumqttc::Packet::PubAck(_) = relay.packet().await {
+            acknowledged += 1;
+        }
+    }
+    for number in 0..120 {
+        assert_eq!(viewer.text().await, number.to_string());
+    }
+    assert!(broker.metrics.throttled.get() > 0);
 }

@@ -2,6 +2,7 @@ mod access;
 mod durable;
 mod fuzz;
 mod health;
+mod matrix;
 mod mosquitto;
 mod retained;
 mod robust;

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const COMMANDS: &str = "tinymlaas/v1/relays/bench/commands";
 pub const PRESENCE: &str = "tinymlaas/v1/relays/bench/presence";
 pub const EVENTS: &str = "tinymlaas/v1/relays/bench/events";
@@ -26,12 +26,7 @@ pub fn token(name: &str) -> String {
 
 pub fn credential(name: &str, role: Role) -> Credential {
     let digest = Sha256::digest(token(name).as_bytes());
-    Credential {
-        name: name.into(),
-        role,
-        token_sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
-        expires_at: None,
-    }
+    Credential::new(name, role, digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 pub fn relay(name: &str) -> Role {
@@ -50,7 +45,11 @@ pub fn everybody() -> Vec<Credential> {
 }
 
 pub fn write_credentials(data_dir: &Path, identities: Vec<Credential>) {
-    let text = serde_json::to_vec(&CredentialFile { identities }).unwrap();
+    write_file(data_dir, &CredentialFile { identities, ..CredentialFile::default() });
+}
+
+pub fn write_file(data_dir: &Path, file: &CredentialFile) {
+    let text = serde_json::to_vec(file).unwrap();
     let new = data_dir.join("credentials.new");
     std::fs::write(&new, text).unwrap();
     std::fs::rename(new, data_dir.join("credentials.json")).unwrap();

@@ -43,20 +43,7 @@ fn describe(topic: &Topic) -> (&'static str, &'static str, Direction, &'static s
 pub fn topics() -> Vec<Topic> {
     let relay = RelayId::new("relay").unwrap();
     let device = DeviceId::new("device").unwrap();
-    vec![
-        Topic::Presence(relay.clone()),
-        Topic::State(relay.clone()),
-        Topic::Commands(relay.clone()),
-        Topic::Events(relay.clone()),
-        Topic::Requests(relay.clone()),
-        Topic::Responses(relay.clone()),
-        Topic::Sync(relay.clone()),
-        Topic::Telemetry(relay.clone(), device.clone()),
-        Topic::Logs(relay, device),
-        Topic::CloudCommands,
-        Topic::CloudEvents,
-        Topic::Health("name".into()),
-    ]
+    Topic::every(&relay, &device, "name")
 }
 
 /// The topic with its parameters in braces, as AsyncAPI and topics.md write it.

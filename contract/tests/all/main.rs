@@ -1,5 +1,6 @@
 //! The contract against its page, its recorded wire formats, and arbitrary input.
 //!
+//! - `access`: every identity on every topic.
 //! - `examples`: decoding and encoding of each payload type, by name.
 //! - `topics_md`: topics.md says what the crate does.
 //! - `wire`: recorded payloads stay readable and come out the same.
@@ -9,6 +10,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod access;
 mod asyncapi;
 #[path = "../../examples/asyncapi/document.rs"]
 mod document;
