@@ -205,7 +205,7 @@ impl Credentials {
 
     /// Who a token belongs to.
     pub fn identify(&self, token: &str) -> Option<Identity> {
-        self.with_file(|file| find(file, token, Timestamp::now()).map(identity))
+        self.with_file(|file| find(file, token, Timestamp::now()).map(|found| file.identity(found)))
     }
 
     /// The identity of that name, while its token is `token_sha256` and not expired: what a session depends on.
@@ -215,7 +215,7 @@ impl Credentials {
             file.identities
                 .iter()
                 .find(|c| c.name == name && c.token_sha256 == token_sha256 && c.expires_at.is_none_or(|end| now < end))
-                .map(identity)
+                .map(|found| file.identity(found))
         })
     }
 
@@ -237,10 +237,6 @@ impl Credentials {
 fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
     let metadata = fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
-}
-
-fn identity(credential: &Credential) -> Identity {
-    Identity { name: credential.name.clone(), role: credential.role.clone() }
 }
 
 #[cfg(test)]
