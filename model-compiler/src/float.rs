@@ -65,10 +65,10 @@ pub fn run_all(graph: &Graph, input: &[f32]) -> Vec<Vec<f32>> {
                     begin += inner;
                 }
             }
-            Op::Pad { dims, before, after } => {
+            Op::Pad { dims, before, after, fill } => {
                 let mut data = x.iter();
                 for (out, inside) in output.iter_mut().zip(padded(dims, before, after)) {
-                    *out = if inside { data.next().copied().unwrap_or(0.0) } else { 0.0 };
+                    *out = if inside { data.next().copied().unwrap_or(*fill) } else { *fill };
                 }
             }
             Op::Binary { function, meet, constant, clamp } => {
@@ -80,6 +80,22 @@ pub fn run_all(graph: &Graph, input: &[f32]) -> Vec<Vec<f32>> {
             Op::Strided { path } => {
                 for (out, source) in output.iter_mut().zip(path.sources()) {
                     *out = x[source];
+                }
+            }
+            Op::Gather { count, inner, indices, .. } => gather(x, &mut output, *count, *inner, indices),
+            Op::Interpolate { width, channels, rows, columns } => {
+                for (out, row) in output.chunks_exact_mut(columns.len() * channels).zip(rows) {
+                    for (out, column) in out.chunks_exact_mut(*channels).zip(columns) {
+                        let pixel = |y: usize, x: usize| (y * width + x) * channels;
+                        let corners = [(row.low, column.low), (row.low, column.high), (row.high, column.low)];
+                        let [a, b, c] = corners.map(|(y, x)| pixel(y, x));
+                        let d = pixel(row.high, column.high);
+                        for (at, out) in out.iter_mut().enumerate() {
+                            let upper = x[a + at] * (1.0 - column.share) + x[b + at] * column.share;
+                            let lower = x[c + at] * (1.0 - column.share) + x[d + at] * column.share;
+                            *out = upper * (1.0 - row.share) + lower * row.share;
+                        }
+                    }
                 }
             }
         }
@@ -94,6 +110,15 @@ pub fn run(graph: &Graph, input: &[f32]) -> Option<Vec<f32>> {
         return None;
     }
     Some(std::mem::take(&mut run_all(graph, input)[graph.output]))
+}
+
+/// Entries `indices` of the middle axis of `[_, count, inner]`.
+pub(crate) fn gather<T: Copy>(x: &[T], out: &mut [T], count: usize, inner: usize, indices: &[usize]) {
+    for (out, x) in out.chunks_exact_mut(indices.len() * inner).zip(x.chunks_exact(count * inner)) {
+        for (out, index) in out.chunks_exact_mut(inner).zip(indices) {
+            out.copy_from_slice(&x[index * inner..][..inner]);
+        }
+    }
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f32 {

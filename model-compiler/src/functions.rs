@@ -18,6 +18,16 @@ fn to_q4(scale: f32) -> (Multiplier, i32) {
     (multiplier, radius.floor().min(f64::from(i32::MAX)) as i32)
 }
 
+/// Any function, computed in 32-bit floats as TFLite does where it tabulates uint8.
+pub fn rounded(input: &QTensor, output: &QTensor, function: impl Fn(f32) -> f32) -> Vec<i8> {
+    let inverse = 1.0 / output.scale;
+    table(input.zero_point, |steps| {
+        let value = (function(input.scale * steps as f32) * inverse).round();
+        // `as` saturates.
+        (value + output.zero_point as f32) as i32
+    })
+}
+
 /// Logistic sigmoid; the result has scale 1/256 and zero point -128.
 pub fn logistic(input: &QTensor) -> Vec<i8> {
     let (multiplier, radius) = to_q4(input.scale);

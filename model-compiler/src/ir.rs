@@ -71,7 +71,7 @@ impl Node {
     /// Height and width of the result of a Pad, zeros for other operators.
     pub(crate) fn padded_size(&self) -> [usize; 2] {
         match &self.op {
-            Op::Pad { dims, before, after } => [1, 2].map(|axis| before[axis] + dims[axis] + after[axis]),
+            Op::Pad { dims, before, after, .. } => [1, 2].map(|axis| before[axis] + dims[axis] + after[axis]),
             _ => [0, 0],
         }
     }
@@ -106,6 +106,10 @@ pub struct Window {
     pub pad_top: usize,
     /// Columns of padding on the left; those on the right follow from the output width.
     pub pad_left: usize,
+    /// Rows of zeros between neighbouring input rows, as a transposed convolution sees them.
+    pub gap_h: usize,
+    /// Columns of zeros between neighbouring input columns.
+    pub gap_w: usize,
 }
 
 impl Window {
@@ -125,19 +129,25 @@ impl Window {
             dilation_w: 1,
             pad_top: 0,
             pad_left: 0,
+            gap_h: 0,
+            gap_w: 0,
         }
     }
 
     /// Input row that kernel row `k` sees at output row `out`, if it is not padding.
     #[inline]
     pub fn row(&self, out: usize, k: usize) -> Option<usize> {
-        (out * self.stride_h + k * self.dilation_h).checked_sub(self.pad_top).filter(|row| *row < self.in_h)
+        let at = (out * self.stride_h + k * self.dilation_h).checked_sub(self.pad_top)?;
+        let row = if self.gap_h == 0 { at } else { behind_gaps(at, self.gap_h)? };
+        (row < self.in_h).then_some(row)
     }
 
     /// Input column that kernel column `k` sees at output column `out`, if it is not padding.
     #[inline]
     pub fn column(&self, out: usize, k: usize) -> Option<usize> {
-        (out * self.stride_w + k * self.dilation_w).checked_sub(self.pad_left).filter(|column| *column < self.in_w)
+        let at = (out * self.stride_w + k * self.dilation_w).checked_sub(self.pad_left)?;
+        let column = if self.gap_w == 0 { at } else { behind_gaps(at, self.gap_w)? };
+        (column < self.in_w).then_some(column)
     }
 
     /// Number of output pixels.
@@ -163,6 +173,32 @@ impl Window {
     pub fn taps(&self) -> usize {
         self.kernel_h * self.kernel_w
     }
+
+    /// Kernel positions for each one that meets a pixel and no gap.
+    pub fn spread(&self) -> u64 {
+        ((self.gap_h + 1) * (self.gap_w + 1)) as u64
+    }
+
+    /// True for a transposed convolution: zeros lie between the input's pixels.
+    pub fn has_gaps(&self) -> bool {
+        self.gap_h > 0 || self.gap_w > 0
+    }
+}
+
+/// Index of the input that lies at a place among zeros, `None` for a zero.
+fn behind_gaps(at: usize, gap: usize) -> Option<usize> {
+    at.is_multiple_of(gap + 1).then_some(at / (gap + 1))
+}
+
+/// One position between two neighbours of an axis, for linear interpolation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Blend {
+    /// Index of the lower neighbour.
+    pub low: usize,
+    /// Index of the upper neighbour.
+    pub high: usize,
+    /// Share of the upper one; the lower one has the rest.
+    pub share: f32,
 }
 
 /// Bounds that an operator's result is clamped to (a fused activation).
@@ -218,6 +254,29 @@ pub enum Unary {
     },
     /// `x * clamp(x / 6 + 1 / 2, 0, 1)`
     HardSwish,
+    /// `|x|`
+    Abs,
+    /// `exp(x)`
+    Exp,
+    /// Square root; 0 below zero.
+    Sqrt,
+    /// Gauss error function.
+    Erf,
+    /// `ln(1 + exp(x))`
+    Softplus,
+    /// `x / (1 + |x|)`
+    Softsign,
+    /// `gamma * x`, or `gamma * alpha * (exp(x) - 1)` below zero.
+    Selu {
+        /// Limit below zero, negated, before `gamma`.
+        alpha: f32,
+        /// Slope from zero on.
+        gamma: f32,
+    },
+    /// `x / 2 * (1 + erf(x / sqrt(2)))`
+    Gelu,
+    /// Gelu with a hyperbolic tangent for the error function.
+    GeluTanh,
 }
 
 impl Unary {
@@ -242,6 +301,18 @@ impl Unary {
             }
             Self::HardSigmoid { alpha, beta } => (alpha * x + beta).clamp(0.0, 1.0),
             Self::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
+            Self::Abs => x.abs(),
+            Self::Exp => x.exp(),
+            Self::Sqrt => x.max(0.0).sqrt(),
+            Self::Erf => erf(x),
+            Self::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
+            Self::Softsign => x / (1.0 + x.abs()),
+            Self::Selu { alpha, gamma } => gamma * if x < 0.0 { alpha * x.exp_m1() } else { x },
+            Self::Gelu => 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)),
+            Self::GeluTanh => {
+                let inner = (2.0 / std::f32::consts::PI).sqrt() * (x + 0.044_715 * x * x * x);
+                0.5 * x * (1.0 + inner.tanh())
+            }
         }
     }
 
@@ -254,8 +325,37 @@ impl Unary {
             Self::Elu { .. } => "Elu",
             Self::HardSigmoid { .. } => "HardSigmoid",
             Self::HardSwish => "HardSwish",
+            Self::Abs => "Abs",
+            Self::Exp => "Exp",
+            Self::Sqrt => "Sqrt",
+            Self::Erf => "Erf",
+            Self::Softplus => "Softplus",
+            Self::Softsign => "Softsign",
+            Self::Selu { .. } => "Selu",
+            Self::Gelu | Self::GeluTanh => "Gelu",
         }
     }
+}
+
+/// Gauss error function by its Taylor series, and by its continued fraction where that is better; in 64 bits.
+fn erf(x: f32) -> f32 {
+    let x = f64::from(x);
+    if x.abs() > 6.0 {
+        return x.signum() as f32;
+    }
+    if x.abs() < 2.5 {
+        let (mut term, mut sum) = (x, x);
+        for n in 1..60 {
+            let n = f64::from(n);
+            term *= -x * x / n;
+            sum += term / (2.0 * n + 1.0);
+        }
+        return (sum * std::f64::consts::FRAC_2_SQRT_PI) as f32;
+    }
+    let a = x.abs();
+    let fraction = (1..40).rev().fold(a, |below, n| a + f64::from(n) / 2.0 / below);
+    let rest = (-a * a).exp() / (fraction * std::f64::consts::PI.sqrt());
+    (x.signum() * (1.0 - rest)) as f32
 }
 
 /// A function of two numbers.
@@ -392,14 +492,16 @@ pub enum Op {
         /// For each operand the product of its dimensions from the axis on.
         inner: Vec<usize>,
     },
-    /// Zeros around the data.
+    /// One value around the data.
     Pad {
         /// Shape of the operand, four axes.
         dims: [usize; 4],
-        /// Zeros before the data along each axis.
+        /// Values before the data along each axis.
         before: [usize; 4],
-        /// Zeros behind the data along each axis.
+        /// Values behind the data along each axis.
         after: [usize; 4],
+        /// The value.
+        fill: f32,
     },
     /// A function of two operands of any shapes that meet; the second may be constant.
     Binary {
@@ -416,6 +518,28 @@ pub enum Op {
     Strided {
         /// Where each element of the result comes from.
         path: Strided,
+    },
+    /// Entries of the middle axis of `[outer, count, inner]`, in any order, any number of times.
+    Gather {
+        /// Product of the dimensions before the axis.
+        outer: usize,
+        /// Length of the axis in the operand.
+        count: usize,
+        /// Product of the dimensions behind the axis.
+        inner: usize,
+        /// For each entry of the result its index in the operand.
+        indices: Vec<usize>,
+    },
+    /// Linear interpolation between the pixels of a height x width x channels image.
+    Interpolate {
+        /// Width of the operand.
+        width: usize,
+        /// Channels.
+        channels: usize,
+        /// For each row of the result its place among those of the operand.
+        rows: Vec<Blend>,
+        /// For each column of the result its place among those of the operand.
+        columns: Vec<Blend>,
     },
 }
 
@@ -436,6 +560,8 @@ impl Op {
             Self::Pad { .. } => "Pad",
             Self::Binary { function, .. } => function.name(),
             Self::Strided { .. } => "Move",
+            Self::Gather { .. } => "Gather",
+            Self::Interpolate { .. } => "Interpolate",
         }
     }
 
@@ -444,10 +570,10 @@ impl Op {
         let product = |factors: &[usize]| factors.iter().fold(1_u64, |all, factor| all.saturating_mul(*factor as u64));
         match self {
             Self::Conv2d { window, out_c, .. } => {
-                product(&[window.out_h, window.out_w, *out_c, window.taps(), window.in_c])
+                product(&[window.out_h, window.out_w, *out_c, window.taps(), window.in_c]) / window.spread()
             }
             Self::DepthwiseConv2d { window, multiplier, .. } => {
-                product(&[window.out_h, window.out_w, window.in_c, *multiplier, window.taps()])
+                product(&[window.out_h, window.out_w, window.in_c, *multiplier, window.taps()]) / window.spread()
             }
             Self::Dense { inputs, outputs, .. } => product(&[*inputs, *outputs]),
             _ => 0,
@@ -500,6 +626,13 @@ pub fn transposed(dims: &[usize], perm: &[usize]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn error_function_is_right_on_both_sides_of_its_methods() {
+        for (x, y) in [(0.5, 0.520_499_9), (2.4, 0.999_311_5), (2.6, 0.999_764), (-1.0, -0.842_700_8), (7.0, 1.0)] {
+            assert!((erf(x) - y).abs() < 1e-6, "{x} {}", erf(x));
+        }
+    }
 
     #[test]
     fn transposition_lists_sources() {

@@ -28,6 +28,7 @@ mod examples;
 pub mod fixed;
 pub mod float;
 pub mod functions;
+mod half;
 pub mod import;
 pub mod ir;
 mod lower;

@@ -35,6 +35,7 @@ pub(crate) enum Fast {
 /// The fast kernel of a node, if its results are proven to be the same.
 pub(crate) fn fast(graph: &QuantGraph, node: &QNode) -> Option<Fast> {
     let kind = match &node.op {
+        op if op.window().is_some_and(Window::has_gaps) => return None,
         QOp::Conv2d { .. } => Fast::Conv2d,
         QOp::Dense { .. } => Fast::Dense,
         // One input channel: every output channel reads all of the input, which is a convolution.

@@ -192,7 +192,13 @@ fn overlap(graph: &QuantGraph, node: &QNode) -> Option<Overlap> {
                 Fast::Dense => None,
             }
         }
-        QOp::Dense { .. } | QOp::Concat { .. } | QOp::Pad { .. } | QOp::Binary { .. } | QOp::Strided { .. } => None,
+        QOp::Dense { .. }
+        | QOp::Concat { .. }
+        | QOp::Pad { .. }
+        | QOp::Binary { .. }
+        | QOp::Strided { .. }
+        | QOp::Gather { .. }
+        | QOp::Interpolate { .. } => None,
     }
 }
 

@@ -5,7 +5,7 @@
 //! before: multipliers, bounds and integer biases stand in the operators.
 
 use crate::fixed::Multiplier;
-use crate::ir::{Binary, TensorId, Window};
+use crate::ir::{Binary, Blend, TensorId, Window};
 use crate::strided::{Broadcast, Strided};
 
 /// A quantized network.
@@ -239,7 +239,7 @@ pub enum QOp {
         /// For each operand its scale by that of the result; a factor of one changes nothing.
         multipliers: Vec<Multiplier>,
     },
-    /// The zero point around the data; operand and result have one quantization.
+    /// One value around the data; operand and result have one quantization.
     Pad {
         /// Shape of the operand.
         dims: [usize; 4],
@@ -247,6 +247,8 @@ pub enum QOp {
         before: [usize; 4],
         /// Padding behind the data along each axis.
         after: [usize; 4],
+        /// The value, which is the zero point unless the model file says otherwise.
+        fill: i8,
     },
     /// A function of two operands of any shapes that meet; the second may be constant.
     Binary {
@@ -277,6 +279,48 @@ pub enum QOp {
         /// Where each element of the result comes from.
         path: Strided,
     },
+    /// Entries of the middle axis of `[outer, count, inner]`; operand and result have one quantization.
+    Gather {
+        /// Product of the dimensions before the axis.
+        outer: usize,
+        /// Length of the axis in the operand.
+        count: usize,
+        /// Product of the dimensions behind the axis.
+        inner: usize,
+        /// For each entry of the result its index in the operand, at most 32,767.
+        indices: Vec<usize>,
+    },
+    /// Linear interpolation between pixels; operand and result have one quantization.
+    Interpolate {
+        /// Width of the operand.
+        width: usize,
+        /// Channels.
+        channels: usize,
+        /// For each row of the result its place among those of the operand.
+        rows: Vec<QBlend>,
+        /// For each column of the result its place among those of the operand.
+        columns: Vec<QBlend>,
+    },
+}
+
+/// One position between two neighbours of an axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QBlend {
+    /// Index of the lower neighbour.
+    pub low: u16,
+    /// Index of the upper neighbour.
+    pub high: u16,
+    /// Share of the upper neighbour, in 1/1024; -512 to 1536.
+    pub share: i16,
+}
+
+impl QBlend {
+    /// The nearest place that is expressible.
+    pub fn of(blend: &Blend) -> Self {
+        let index = |index: usize| u16::try_from(index).unwrap_or(u16::MAX);
+        let share = (blend.share * 1024.0).round().clamp(-512.0, 1536.0) as i16;
+        Self { low: index(blend.low), high: index(blend.high), share }
+    }
 }
 
 /// A function of two int8 values, with its multipliers.
@@ -431,6 +475,8 @@ impl QOp {
             },
             Self::Mean { .. } => "mean",
             Self::Strided { .. } => "move",
+            Self::Gather { .. } => "gather",
+            Self::Interpolate { .. } => "interpolate",
         }
     }
 
@@ -439,6 +485,8 @@ impl QOp {
         match self {
             Self::Lookup { table } => table.len(),
             Self::Binary { constant, .. } => constant.as_ref().map_or(0, Vec::len),
+            Self::Gather { indices, .. } => 2 * indices.len(),
+            Self::Interpolate { rows, columns, .. } => 6 * (rows.len() + columns.len()),
             _ => self.linear().map_or(0, Linear::bytes),
         }
     }
@@ -480,7 +528,9 @@ impl QOp {
             | Self::Concat { .. }
             | Self::Pad { .. }
             | Self::Mean { .. }
-            | Self::Strided { .. } => None,
+            | Self::Strided { .. }
+            | Self::Gather { .. }
+            | Self::Interpolate { .. } => None,
         }
     }
 
@@ -488,9 +538,11 @@ impl QOp {
     pub fn macs(&self) -> u64 {
         let product = |factors: &[usize]| factors.iter().fold(1_u64, |all, factor| all.saturating_mul(*factor as u64));
         match self {
-            Self::Conv2d { window, out_c, .. } => product(&[window.out_pixels(), *out_c, window.taps(), window.in_c]),
+            Self::Conv2d { window, out_c, .. } => {
+                product(&[window.out_pixels(), *out_c, window.taps(), window.in_c]) / window.spread()
+            }
             Self::DepthwiseConv2d { window, multiplier, .. } => {
-                product(&[window.out_pixels(), window.in_c, *multiplier, window.taps()])
+                product(&[window.out_pixels(), window.in_c, *multiplier, window.taps()]) / window.spread()
             }
             Self::Dense { inputs, outputs, .. } => product(&[*inputs, *outputs]),
             _ => 0,

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::fixed::{Multiplier, softmax_parameters};
 use crate::ir::{Graph, Node, Op, Unary};
-use crate::qir::{Bounds, Linear, QNode, QOp, QTensor, QuantGraph};
+use crate::qir::{Bounds, Linear, QBlend, QNode, QOp, QTensor, QuantGraph};
 use crate::ranges::{Method, observe};
 
 /// How ranges are chosen.
@@ -116,7 +116,12 @@ pub(crate) fn tensors(graph: &Graph, ranges: &[(f32, f32)]) -> Vec<QTensor> {
         .collect();
     for node in &graph.nodes {
         match node.op {
-            Op::MaxPool { .. } | Op::AveragePool { .. } | Op::Pad { .. } | Op::Strided { .. } => {
+            Op::MaxPool { .. }
+            | Op::AveragePool { .. }
+            | Op::Pad { .. }
+            | Op::Strided { .. }
+            | Op::Gather { .. }
+            | Op::Interpolate { .. } => {
                 let from = &tensors[node.inputs[0]];
                 let (scale, zero_point) = (from.scale, from.zero_point);
                 tensors[node.output].scale = scale;
@@ -196,7 +201,9 @@ pub(crate) fn quantized(node: &Node, tensors: &[QTensor]) -> Result<QOp, Quantiz
                 .map(|input| Multiplier::of(f64::from(tensors[*input].scale) / f64::from(to.scale)))
                 .collect(),
         },
-        Op::Pad { dims, before, after } => QOp::Pad { dims: *dims, before: *before, after: *after },
+        Op::Pad { dims, before, after, fill } => {
+            QOp::Pad { dims: *dims, before: *before, after: *after, fill: to.quantize(*fill) }
+        }
         Op::Binary { function, meet, constant, clamp } => {
             let other = tensors.get(node.inputs[node.inputs.len() - 1]).unwrap_or(from);
             QOp::binary(
@@ -209,6 +216,15 @@ pub(crate) fn quantized(node: &Node, tensors: &[QTensor]) -> Result<QOp, Quantiz
             )
         }
         Op::Strided { path } => QOp::Strided { path: path.clone().simplified() },
+        Op::Gather { outer, count, inner, indices } => {
+            QOp::Gather { outer: *outer, count: *count, inner: *inner, indices: indices.clone() }
+        }
+        Op::Interpolate { width, channels, rows, columns } => QOp::Interpolate {
+            width: *width,
+            channels: *channels,
+            rows: rows.iter().map(QBlend::of).collect(),
+            columns: columns.iter().map(QBlend::of).collect(),
+        },
     })
 }
 

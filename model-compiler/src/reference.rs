@@ -2,8 +2,9 @@
 //! arithmetic of the generated C. Golden vectors and int8 accuracy come from here.
 
 use crate::fixed::{Multiplier, doubling_high_mul, exp_on_negative_values, reciprocal, rounding_divide_by_pot};
+use crate::float::gather;
 use crate::ir::{Window, padded};
-use crate::qir::{Bounds, Linear, QNode, QOp, QTensor, QuantGraph};
+use crate::qir::{Bounds, Linear, QBlend, QNode, QOp, QTensor, QuantGraph};
 
 /// Runs the network; `None` if `input` has the wrong length.
 pub fn run(graph: &QuantGraph, input: &[i8]) -> Option<Vec<i8>> {
@@ -90,12 +91,10 @@ pub(crate) fn step(graph: &QuantGraph, node: &QNode, values: &[Vec<i8>], out: &m
                 begin += inner;
             }
         }
-        QOp::Pad { dims, before, after } => {
+        QOp::Pad { dims, before, after, fill } => {
             let mut data = x.iter();
-            // Zero points are within int8.
-            let zero = to.zero_point as i8;
             for (out, inside) in out.iter_mut().zip(padded(dims, before, after)) {
-                *out = if inside { data.next().copied().unwrap_or(zero) } else { zero };
+                *out = if inside { data.next().copied().unwrap_or(*fill) } else { *fill };
             }
         }
         QOp::Binary { function, meet, constant, other_zero, bounds } => {
@@ -119,6 +118,26 @@ pub(crate) fn step(graph: &QuantGraph, node: &QNode, values: &[Vec<i8>], out: &m
         QOp::Strided { path } => {
             for (out, source) in out.iter_mut().zip(path.sources()) {
                 *out = x[source];
+            }
+        }
+        QOp::Gather { count, inner, indices, .. } => gather(x, out, *count, *inner, indices),
+        QOp::Interpolate { width, channels, rows, columns } => interpolate(x, out, (*width, *channels), rows, columns),
+    }
+}
+
+/// Ten bits for each axis, rounded half away from zero, as TFLite does.
+fn interpolate(x: &[i8], out: &mut [i8], (width, channels): (usize, usize), rows: &[QBlend], columns: &[QBlend]) {
+    for (out, row) in out.chunks_exact_mut(columns.len() * channels).zip(rows) {
+        for (out, column) in out.chunks_exact_mut(channels).zip(columns) {
+            let (upper, right) = (i32::from(row.share), i32::from(column.share));
+            for (at, out) in out.iter_mut().enumerate() {
+                let value = |y: u16, c: u16| i32::from(x[(usize::from(y) * width + usize::from(c)) * channels + at]);
+                let sum = (value(row.low, column.low) * (1024 - right) + value(row.low, column.high) * right)
+                    * (1024 - upper)
+                    + (value(row.high, column.low) * (1024 - right) + value(row.high, column.high) * right) * upper;
+                let half = if sum > 0 { 1 << 19 } else { -(1 << 19) };
+                // A mean of int8 values.
+                *out = ((sum + half) / (1 << 20)) as i8;
             }
         }
     }

@@ -40,6 +40,20 @@ pub(super) fn call(graph: &QuantGraph, plan: &Plan, index: usize, node: &QNode) 
         return format!("{kernel}({buffers}, a + {}, tml_load(&tml_layer_{index}))", plan.scratch[index]);
     }
     match &node.op {
+        QOp::Conv2d { window, out_c, linear } if window.has_gaps() => format!(
+            "tml_conv2d_transposed({buffers}, {}, {}, {}, {})",
+            tables(linear),
+            geometry(window, Some(*out_c)),
+            window.gap_h + 1,
+            window.gap_w + 1
+        ),
+        QOp::DepthwiseConv2d { window, multiplier, linear } if window.has_gaps() => format!(
+            "tml_depthwise_transposed({buffers}, {}, {}, {}, {})",
+            tables(linear),
+            geometry(window, Some(*multiplier)),
+            window.gap_h + 1,
+            window.gap_w + 1
+        ),
         QOp::Conv2d { window, out_c, linear } => {
             format!("tml_conv2d({buffers}, {}, {})", tables(linear), geometry(window, Some(*out_c)))
         }
@@ -100,11 +114,19 @@ pub(super) fn call(graph: &QuantGraph, plan: &Plan, index: usize, node: &QNode) 
             }
             calls.join(";\n    ")
         }
-        QOp::Pad { dims, before, after } => {
+        QOp::Pad { dims, before, after, fill } => {
             let sizes = (0..4).map(|axis| before[axis] + dims[axis] + after[axis]);
             let list: Vec<String> = sizes.chain(*before).chain(*dims).map(|n| n.to_string()).collect();
-            format!("tml_pad({buffers}, {}, {})", to.zero_point, list.join(", "))
+            format!("tml_pad({buffers}, {fill}, {})", list.join(", "))
         }
+        QOp::Gather { outer, count, inner, indices } => {
+            format!("tml_gather({buffers}, tml_indices_{index}, {outer}, {count}, {}, {inner})", indices.len())
+        }
+        QOp::Interpolate { width, channels, rows, columns } => format!(
+            "tml_interpolate({buffers}, tml_rows_{index}, tml_columns_{index}, {}, {}, {width}, {channels})",
+            rows.len(),
+            columns.len()
+        ),
         QOp::Binary { .. } | QOp::Mean { .. } | QOp::Strided { .. } => String::new(),
     }
 }

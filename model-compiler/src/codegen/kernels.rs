@@ -16,6 +16,10 @@ pub(super) const OPERAND: &str = include_str!("../kernels/operand.c");
 /// The kernel of an operator.
 pub(super) fn kernel(op: &QOp) -> &'static str {
     match op {
+        QOp::Conv2d { window, .. } if window.has_gaps() => include_str!("../kernels/conv2d_transposed.c"),
+        QOp::DepthwiseConv2d { window, .. } if window.has_gaps() => {
+            include_str!("../kernels/depthwise_transposed.c")
+        }
         QOp::Conv2d { .. } => include_str!("../kernels/conv2d.c"),
         QOp::DepthwiseConv2d { .. } => include_str!("../kernels/depthwise_conv2d.c"),
         QOp::Dense { .. } => include_str!("../kernels/dense.c"),
@@ -35,6 +39,8 @@ pub(super) fn kernel(op: &QOp) -> &'static str {
         },
         QOp::Mean { .. } => include_str!("../kernels/mean.c"),
         QOp::Strided { .. } => include_str!("../kernels/move.c"),
+        QOp::Gather { .. } => include_str!("../kernels/gather.c"),
+        QOp::Interpolate { .. } => include_str!("../kernels/interpolate.c"),
     }
 }
 

@@ -98,6 +98,15 @@ pub fn c99(graph: &QuantGraph, plan: &Plan, name: &str) -> Sources {
         if let QOp::Lookup { table: values } | QOp::Binary { constant: Some(values), .. } = &node.op {
             table(&mut c, "int8_t", "table", index, values.iter().map(|v| i32::from(*v)));
         }
+        if let QOp::Gather { indices, .. } = &node.op {
+            table(&mut c, "int16_t", "indices", index, indices.iter().map(|v| i32::try_from(*v).unwrap_or(0)));
+        }
+        if let QOp::Interpolate { rows, columns, .. } = &node.op {
+            for (what, blends) in [("rows", rows), ("columns", columns)] {
+                let values = blends.iter().flat_map(|b| [i32::from(b.low), i32::from(b.high), i32::from(b.share)]);
+                table(&mut c, "int16_t", what, index, values);
+            }
+        }
     }
     let _ = write!(
         c,

@@ -30,7 +30,10 @@ fn unpadded(kept: &mut Vec<Node>, mut node: Node, readers: &[usize]) -> Node {
         return node;
     };
     // Only an image that is stored as one: a signal's or a row's axes mean something else.
-    if let Op::Pad { dims: [1, height, width, channels], before: [0, top, left, 0], after: [0, _, _, 0] } = kept[at].op
+    if let Op::Pad { dims: [1, height, width, channels], before: [0, top, left, 0], after: [0, _, _, 0], fill } =
+        kept[at].op
+        && fill == 0.0
+        && !window.has_gaps()
         && readers[input] == 1
         && channels == window.in_c
         && kept[at].padded_size() == [window.in_h, window.in_w]

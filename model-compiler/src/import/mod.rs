@@ -14,6 +14,8 @@ mod onnx_move;
 mod onnx_pair;
 mod onnx_reduce;
 mod onnx_shape;
+mod qoperator;
+mod resample;
 pub mod tflite;
 mod tflite_file;
 mod tflite_float;
@@ -81,19 +83,21 @@ impl Default for ImportLimits {
 }
 
 /// Operators that [`onnx::import`] knows, as error messages list them.
-pub const SUPPORTED_ONNX: &str = "Add, AveragePool, BatchNormalization, Cast (to float), Clip, Concat, Constant, Conv, \
-DepthToSpace, DequantizeLinear, Div, Dropout, Elu, Flatten, Gemm, GlobalAveragePool, GlobalMaxPool, HardSigmoid, \
-HardSwish, Identity, LeakyRelu, MatMul, Max, MaxPool, Min, Mul, Neg, Pad (zeros), PRelu, QuantizeLinear, ReduceMax, \
-ReduceMean, Relu, Reshape, Resize and Upsample (nearest, whole factors), Sigmoid, Slice, Softmax, SpaceToDepth, \
-Split, Squeeze, Sub, Tanh, Transpose, Unsqueeze; on constants also ConstantOfShape, Gather, Shape; of ai.onnx.ml LinearClassifier, \
-LinearRegressor, Normalizer, Scaler, ZipMap";
+pub const SUPPORTED_ONNX: &str = "Abs, Add, AveragePool, BatchNormalization, Cast (to float), Clip, Concat, Constant, \
+Conv, ConvTranspose, DepthToSpace, DequantizeLinear, Div, Dropout, Elu, Erf, Exp, Flatten, Gather (constant indices), \
+Gelu, Gemm, GlobalAveragePool, GlobalMaxPool, HardSigmoid, HardSwish, Identity, LeakyRelu, MatMul, Max, MaxPool, Min, \
+Mul, Neg, Pad, PRelu, QuantizeLinear, ReduceMax, ReduceMean, ReduceSum, Relu, Reshape, Resize and Upsample (nearest, \
+linear), Selu, Sigmoid, Slice, Softmax, Softplus, Softsign, SpaceToDepth, Split, Sqrt, Squeeze, Sub, Tanh, Transpose, \
+Unsqueeze; on constants also ConstantOfShape, Shape; quantized QGemm, QLinearAdd, QLinearAveragePool, QLinearConcat, \
+QLinearConv, QLinearGlobalAveragePool, QLinearLeakyRelu, QLinearMatMul, QLinearMul, QLinearReduceMean, QLinearSigmoid, \
+QLinearSoftmax; of ai.onnx.ml LinearClassifier, LinearRegressor, Normalizer, Scaler, ZipMap";
 
 /// Operators that [`tflite::import`] knows, as error messages list them.
 pub const SUPPORTED_TFLITE: &str = "ADD, AVERAGE_POOL_2D, CONCATENATION, CONV_2D, DEPTHWISE_CONV_2D, \
 DEPTH_TO_SPACE, DEQUANTIZE, EXPAND_DIMS, FULLY_CONNECTED, HARD_SWISH, LEAKY_RELU, LOGISTIC, MAXIMUM, MAX_POOL_2D, \
-MEAN, MINIMUM, MUL, PACK, PAD, PRELU, QUANTIZE, REDUCE_MAX, RELU, RELU6, RELU_N1_TO_1, RESHAPE, \
-RESIZE_NEAREST_NEIGHBOR (whole factors), REVERSE_V2, SHAPE, SLICE, SOFTMAX, SPACE_TO_DEPTH, SPLIT, SPLIT_V, SQUEEZE, \
-STRIDED_SLICE, SUB, TANH, TRANSPOSE, UNPACK, all int8 or all float32";
+MEAN, MINIMUM, MIRROR_PAD, MUL, PACK, PAD, PADV2, PRELU, QUANTIZE, REDUCE_MAX, RELU, RELU6, RELU_N1_TO_1, RESHAPE, \
+RESIZE_BILINEAR, RESIZE_NEAREST_NEIGHBOR, REVERSE_V2, SHAPE, SLICE, SOFTMAX, SPACE_TO_DEPTH, SPLIT, SPLIT_V, \
+SQUEEZE, STRIDED_SLICE, SUB, SUM, TANH, TRANSPOSE, TRANSPOSE_CONV, UNPACK, all int8, all uint8 or all float";
 
 /// Why a model file cannot be imported.
 #[derive(Debug, Error, PartialEq)]

@@ -15,7 +15,7 @@ use tract_onnx::pb::{
 use super::attributes::Attributes;
 use super::constant::{Constant, checked_len, checked_shape};
 use super::value::{Activation, Value};
-use super::{Budget, Fault, ImportError, ImportLimits, SUPPORTED_ONNX, fold, shown, wire_scan};
+use super::{Budget, Fault, ImportError, ImportLimits, SUPPORTED_ONNX, fold, qoperator, shown, wire_scan};
 use crate::ir::{Graph, Node, Op, Tensor, Unary};
 use crate::strided::Strided;
 
@@ -52,6 +52,7 @@ pub fn import(bytes: &[u8], limits: &ImportLimits) -> Result<Graph, ImportError>
         .unwrap_or(1);
     let file = model.graph.ok_or_else(|| malformed("it holds no graph".into()))?;
     limit("nodes of the graph", file.node.len() as u64, limits.max_nodes as u64)?;
+    let file = qoperator::expanded(&file)?.unwrap_or(file);
     let mut graph = Importer::new(limits, opset).graph(&file)?;
     fold::fold(&mut graph);
     Ok(graph)
@@ -166,7 +167,10 @@ impl Importer {
         if node.domain == "ai.onnx.ml" {
             return self.ml_node(node, &Attributes(node)).map(|value| vec![Value::Activation(value)]);
         }
-        if !(node.domain.is_empty() || node.domain == "ai.onnx") {
+        // Microsoft's set has some of the same operators, with the same meaning.
+        let same = node.domain == "com.microsoft"
+            && matches!(node.op_type.as_str(), "QuantizeLinear" | "DequantizeLinear" | "Gelu");
+        if !(node.domain.is_empty() || node.domain == "ai.onnx" || same) {
             return Err(Fault::unsupported(
                 format!("the operator set `{}` is unknown", shown(&node.domain)),
                 SUPPORTED_ONNX,
@@ -182,17 +186,19 @@ impl Importer {
         let value = match node.op_type.as_str() {
             "Cast" if attributes.int("to", 1) == i64::from(FLOAT) => self.input(node, 0)?,
             "Slice" => self.slice(node, &attributes)?,
+            "Gather" => self.gather(node, &attributes)?,
             "Resize" | "Upsample" => self.resize(node, &attributes)?,
             "DepthToSpace" | "SpaceToDepth" => self.blocks(node, &attributes)?,
             "Max" | "Min" => self.extreme(node)?,
             "PRelu" => self.prelu(node)?,
-            "ReduceMean" | "ReduceMax" => self.reduce(node, &attributes)?,
+            "ReduceMean" | "ReduceMax" | "ReduceSum" => self.reduce(node, &attributes)?,
             "Neg" => self.negate(node)?,
             // What QuantizeLinear noted on the tensor is all that the pair means here.
             "Identity" | "Dropout" | "DequantizeLinear" => self.input(node, 0)?,
             "QuantizeLinear" => self.quantize_linear(node)?,
             "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" | "Transpose" => self.shape_node(node, &attributes)?,
             "Conv" => self.conv(node, &attributes)?,
+            "ConvTranspose" => self.conv_transpose(node, &attributes)?,
             "MaxPool" | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" => self.pool(node, &attributes)?,
             "Gemm" => self.gemm(node, &attributes)?,
             "MatMul" => self.matmul(node)?,
@@ -203,6 +209,20 @@ impl Importer {
             "Concat" => self.concat(node, &attributes)?,
             "Pad" => self.pad(node, &attributes)?,
             "Sigmoid" => self.unary(node, Unary::Sigmoid)?,
+            "Abs" => self.unary(node, Unary::Abs)?,
+            "Exp" => self.unary(node, Unary::Exp)?,
+            "Sqrt" => self.unary(node, Unary::Sqrt)?,
+            "Erf" => self.unary(node, Unary::Erf)?,
+            "Softplus" => self.unary(node, Unary::Softplus)?,
+            "Softsign" => self.unary(node, Unary::Softsign)?,
+            "Selu" => {
+                let alpha = attributes.float("alpha", 1.673_263_2);
+                self.unary(node, Unary::Selu { alpha, gamma: attributes.float("gamma", 1.050_701) })?
+            }
+            "Gelu" => {
+                let tanh = attributes.text("approximate").as_deref() == Some("tanh");
+                self.unary(node, if tanh { Unary::GeluTanh } else { Unary::Gelu })?
+            }
             "Tanh" => self.unary(node, Unary::Tanh)?,
             "HardSwish" => self.unary(node, Unary::HardSwish)?,
             "LeakyRelu" => self.unary(node, Unary::LeakyRelu { alpha: attributes.float("alpha", 0.01) })?,

@@ -73,6 +73,112 @@ impl Importer {
         self.push_image(op, &input, &window, out_c)
     }
 
+    /// A transposed convolution: one over the input with zeros between its pixels, its kernel turned around.
+    pub(super) fn conv_transpose(
+        &mut self,
+        node: &NodeProto,
+        attributes: &Attributes<'_>,
+    ) -> Result<Activation, Fault> {
+        let input = self.image(node)?;
+        let weights = self.constant(node, 1)?;
+        let (shape, weights) = (weights.shape.clone(), weights.to_f32());
+        let space = input.shape.len() - 2;
+        let groups = usize::try_from(attributes.int("group", 1)).unwrap_or(0);
+        let in_c = input.shape[1];
+        if shape.len() != space + 2 || shape[0] != in_c || groups == 0 || in_c % groups != 0 {
+            return Err(Fault::Bad(format!("weights of shape {shape:?} with {groups} groups for {in_c} channels")));
+        }
+        let per_group = shape[1];
+        let out_c = per_group
+            .checked_mul(groups)
+            .ok_or_else(|| Fault::Bad(format!("weights of shape {shape:?} with {groups} groups")))?;
+        let bias = if Self::has(node, 2) { self.constant(node, 2)?.to_f32() } else { vec![0.0; out_c] };
+        if bias.len() != out_c {
+            return Err(Fault::Bad(format!("{} biases for {out_c} output channels", bias.len())));
+        }
+        let (strides, dilations) = (attributes.sizes("strides", space)?, attributes.sizes("dilations", space)?);
+        let list = |name: &str, count: usize| -> Result<Vec<usize>, Fault> {
+            match attributes.ints(name) {
+                None | Some([]) => Ok(vec![0; count]),
+                Some(all) if all.len() == count && all.iter().all(|v| (0..=65_536).contains(v)) => {
+                    Ok(all.iter().map(|v| v.unsigned_abs() as usize).collect())
+                }
+                Some(all) => Err(Fault::Bad(format!("attribute `{name}` is {all:?}"))),
+            }
+        };
+        let (pads, more) = (list("pads", 2 * space)?, list("output_padding", space)?);
+        let wanted = list("output_shape", space)?;
+        let auto_pad = attributes.text("auto_pad").unwrap_or_default();
+        let mut sides = Vec::with_capacity(2);
+        for at in 0..space {
+            let (size, kernel, stride) = (input.shape[2 + at], shape[2 + at], strides[at]);
+            let reach = (kernel - 1).checked_mul(dilations[at]).filter(|reach| *reach < 1 << 20);
+            let reach = reach.ok_or_else(|| Fault::Bad(format!("a kernel of {kernel}")))?;
+            let full = (size - 1) * stride + reach + 1 + more[at];
+            let (out, before) = match (auto_pad.as_str(), wanted[at]) {
+                ("" | "NOTSET", 0) => (full.checked_sub(pads[at] + pads[space + at]), pads[at]),
+                ("VALID", 0) => (Some(full), 0),
+                (same, out) => {
+                    let out = if out == 0 { size * stride } else { out };
+                    let total = full.saturating_sub(out);
+                    (Some(out), if same == "SAME_UPPER" { total / 2 } else { total - total / 2 })
+                }
+            };
+            let (Some(out @ 1..), Some(pad)) = (out, reach.checked_sub(before)) else {
+                return Err(Fault::unsupported(
+                    format!("padding of {before} for a kernel that reaches over {}", reach + 1),
+                    "padding that is smaller than the kernel",
+                ));
+            };
+            sides.push((size, out, kernel, dilations[at], pad, stride - 1));
+        }
+        if space == 1 {
+            sides.insert(0, (1, 1, 1, 1, 0, 0));
+        }
+        let (h, w) = (sides[0], sides[1]);
+        let window = Window {
+            in_h: h.0,
+            in_w: w.0,
+            in_c,
+            out_h: h.1,
+            out_w: w.1,
+            kernel_h: h.2,
+            kernel_w: w.2,
+            stride_h: 1,
+            stride_w: 1,
+            dilation_h: h.3,
+            dilation_w: w.3,
+            pad_top: h.4,
+            pad_left: w.4,
+            gap_h: h.5,
+            gap_w: w.5,
+        };
+        let taps = window.taps();
+        let depthwise = groups > 1 && groups == in_c;
+        let len = if depthwise { Some(out_c) } else { out_c.checked_mul(in_c) };
+        let len = len.and_then(|len| len.checked_mul(taps));
+        let len = len.ok_or_else(|| Fault::Bad(format!("weights of shape {shape:?} overflow")))?;
+        self.budget.take(len, "elements of the model")?;
+        let mut turned = vec![0.0; len];
+        for ic in 0..in_c {
+            let group = ic / (in_c / groups);
+            for at in 0..per_group {
+                let oc = group * per_group + at;
+                for tap in 0..taps {
+                    let value = weights[(ic * per_group + at) * taps + taps - 1 - tap];
+                    let place = if depthwise { tap * out_c + oc } else { (oc * taps + tap) * in_c + ic };
+                    turned[place] = value;
+                }
+            }
+        }
+        let op = if depthwise {
+            Op::DepthwiseConv2d { window, multiplier: per_group, weights: turned, bias, clamp: Clamp::NONE }
+        } else {
+            Op::Conv2d { window, out_c, weights: turned, bias, clamp: Clamp::NONE }
+        };
+        self.push_image(op, &input, &window, out_c)
+    }
+
     pub(super) fn pool(&mut self, node: &NodeProto, attributes: &Attributes<'_>) -> Result<Activation, Fault> {
         let input = self.image(node)?;
         let space = input.shape.len() - 2;
@@ -201,5 +307,7 @@ fn window(input: &Activation, geometry: &Geometry, attributes: &Attributes<'_>, 
         dilation_w: w.4,
         pad_top: h.5,
         pad_left: w.5,
+        gap_h: 0,
+        gap_w: 0,
     })
 }

@@ -6,6 +6,7 @@ use tract_onnx::pb::NodeProto;
 use super::Fault;
 use super::attributes::{Attributes, axis};
 use super::onnx::Importer;
+use super::resample;
 use super::value::Activation;
 use crate::ir::{Op, Unary};
 
@@ -57,15 +58,14 @@ impl Importer {
     }
 
     pub(super) fn pad(&mut self, node: &NodeProto, attributes: &Attributes<'_>) -> Result<Activation, Fault> {
-        let only = "zeros before and behind the axes of a tensor with at most four";
+        let only =
+            "padding before and behind the axes of a tensor with at most four, in mode constant, reflect, edge, wrap";
         let mode = attributes.text("mode").unwrap_or_default();
-        if !matches!(mode.as_str(), "" | "constant") {
-            return Err(Fault::unsupported(format!("mode {}", super::shown(&mode)), only));
-        }
         let fill =
             if Self::has(node, 2) { self.constant(node, 2)?.to_f32() } else { vec![attributes.float("value", 0.0)] };
-        if fill.iter().any(|value| *value != 0.0) {
-            return Err(Fault::unsupported("values other than zero", only));
+        let fill = fill.first().copied().unwrap_or(0.0);
+        if fill.is_nan() {
+            return Err(Fault::Bad("the value is not a number".into()));
         }
         let value = self.input(node, 0)?;
         let value = match value.rebased() {
@@ -93,6 +93,24 @@ impl Importer {
             before[*at] = pads[index] as usize;
             after[*at] = pads[axes.len() + index] as usize;
         }
+        if !matches!(mode.as_str(), "" | "constant") {
+            let mut value = value;
+            for at in 0..rank {
+                let (len, pads) = (value.shape[at], (before[at], after[at]));
+                if pads == (0, 0) {
+                    continue;
+                }
+                let places = (0..pads.0 + len + pads.1).map(|place| place as isize - pads.0 as isize);
+                let indices = match mode.as_str() {
+                    "reflect" => resample::mirrored(len, pads.0, pads.1, false)?,
+                    "edge" => places.map(|place| place.clamp(0, len as isize - 1).unsigned_abs()).collect(),
+                    "wrap" => places.map(|place| place.rem_euclid(len as isize).unsigned_abs()).collect(),
+                    _ => return Err(Fault::unsupported(format!("mode {}", super::shown(&mode)), only)),
+                };
+                value = self.picked(&value, at, indices)?;
+            }
+            return Ok(value);
+        }
         let shape: Vec<usize> = (0..rank).map(|at| before[at] + value.shape[at] + after[at]).collect();
         // Storage order, with leading axes of size 1 up to four.
         let stored = |values: &[usize], missing: usize| {
@@ -102,7 +120,7 @@ impl Importer {
             }
             all
         };
-        let op = Op::Pad { dims: stored(&value.shape, 1), before: stored(&before, 0), after: stored(&after, 0) };
+        let op = Op::Pad { dims: stored(&value.shape, 1), before: stored(&before, 0), after: stored(&after, 0), fill };
         let dims = value.order.iter().map(|axis| shape[*axis]).collect();
         let tensor = self.push(op, vec![value.tensor], dims)?;
         Ok(Activation { tensor, base: shape.clone(), order: value.order, shape })

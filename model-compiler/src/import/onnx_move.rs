@@ -1,5 +1,5 @@
 //! ONNX operators that move data along regular paths: slices, splits,
-//! nearest-neighbour resizing, channels to blocks of pixels.
+//! resizing, channels to blocks of pixels.
 
 use tract_onnx::pb::NodeProto;
 
@@ -7,10 +7,21 @@ use super::Fault;
 use super::attributes::{Attributes, axis};
 use super::constant::{Constant, Data};
 use super::onnx::Importer;
+use super::resample::Coordinates;
 use super::tflite_move::{checked_slice, strided_slice};
-use super::value::Activation;
-use crate::ir::Op;
+use super::tflite_step::Pick;
+use super::value::{Activation, channels_last_order};
+use crate::ir::{Blend, Op};
 use crate::strided::Strided;
+
+/// What becomes of one axis that is resized.
+#[derive(Debug, Clone, Copy)]
+struct Factor {
+    /// Its new length.
+    to: usize,
+    /// How far apart in the operand two neighbours of the result are.
+    ratio: f64,
+}
 
 impl Importer {
     pub(super) fn slice(&mut self, node: &NodeProto, attributes: &Attributes<'_>) -> Result<Activation, Fault> {
@@ -105,36 +116,176 @@ impl Importer {
         Ok(results)
     }
 
-    /// Resize and Upsample: nearest neighbour by whole factors.
+    /// Resize and Upsample: the nearest neighbour, or linear between two.
     pub(super) fn resize(&mut self, node: &NodeProto, attributes: &Attributes<'_>) -> Result<Activation, Fault> {
-        let only = "mode nearest with a whole factor for each axis";
+        let only =
+            "modes nearest and linear, with coordinates half_pixel, pytorch_half_pixel, asymmetric, align_corners";
+        let old = node.op_type == "Upsample" || self.opset < 11;
         let mode = attributes.text("mode").unwrap_or_else(|| "nearest".into());
-        let at = attributes.text("coordinate_transformation_mode").unwrap_or_default();
-        if mode != "nearest" || matches!(at.as_str(), "align_corners" | "tf_crop_and_resize") {
-            return Err(Fault::unsupported(format!("mode {} {}", super::shown(&mode), super::shown(&at)), only));
-        }
-        let value = self.storable(node)?;
-        let scales_at = if node.op_type == "Resize" && self.opset >= 11 { 2 } else { 1 };
-        let factors: Vec<f64> = if Self::has(node, 3) && node.op_type == "Resize" {
-            let sizes = self.constant(node, 3)?.as_ints()?;
-            sizes.iter().zip(&value.shape).map(|(size, dim)| *size as f64 / *dim as f64).collect()
-        } else if Self::has(node, scales_at) {
-            self.constant(node, scales_at)?.to_f32().iter().map(|scale| f64::from(*scale)).collect()
-        } else {
-            attributes.floats("scales").unwrap_or_default().iter().map(|scale| f64::from(*scale)).collect()
+        let named = attributes.text("coordinate_transformation_mode").filter(|_| !old);
+        let named = named.unwrap_or_else(|| if old { "asymmetric" } else { "half_pixel" }.into());
+        let coordinates = match named.as_str() {
+            "half_pixel" | "pytorch_half_pixel" | "half_pixel_symmetric" => Coordinates::HalfPixel,
+            "asymmetric" => Coordinates::Asymmetric,
+            "align_corners" => Coordinates::AlignCorners,
+            _ => return Err(Fault::unsupported(format!("coordinates {}", super::shown(&named)), only)),
         };
-        let whole = factors.iter().all(|factor| factor.fract() == 0.0 && (1.0..=4_096.0).contains(factor));
-        if factors.len() != value.shape.len() || !whole {
-            return Err(Fault::unsupported(format!("factors {factors:?} for shape {:?}", value.shape), only));
+        let antialias = attributes.int("antialias", 0) != 0;
+        if antialias || !matches!(mode.as_str(), "nearest" | "linear") {
+            let mode = format!("mode {}{}", super::shown(&mode), if antialias { " with antialias" } else { "" });
+            return Err(Fault::unsupported(mode, only));
         }
-        // With whole factors only `round_prefer_ceil` on half pixels could look elsewhere, and only at ties.
-        let stored: Vec<usize> = value.order.iter().map(|axis| factors[*axis] as usize).collect();
-        let path = Strided::repeated(&value.stored_dims(), &stored);
-        let shape: Vec<usize> =
-            value.shape.iter().zip(&factors).map(|(dim, factor)| dim.saturating_mul(*factor as usize)).collect();
-        let dims: Vec<usize> = value.order.iter().map(|axis| shape[*axis]).collect();
-        let tensor = self.push(Op::Strided { path }, vec![value.tensor], dims)?;
-        Ok(Activation { tensor, base: shape.clone(), order: value.order, shape })
+        let mut value = self.storable(node)?;
+        let factors = self.factors(node, attributes, &value.shape)?;
+        let rounding = attributes.text("nearest_mode").filter(|_| !old);
+        let rounding = rounding.unwrap_or_else(|| if old { "floor" } else { "round_prefer_floor" }.into());
+        let round: fn(f64) -> f64 = match rounding.as_str() {
+            "floor" => f64::floor,
+            "ceil" => f64::ceil,
+            "round_prefer_ceil" => |place| (place + 0.5).floor(),
+            _ => |place| (place - 0.5).ceil(),
+        };
+        let resized: Vec<usize> = (0..value.shape.len())
+            .filter(|axis| (factors[*axis].to, factors[*axis].ratio) != (value.shape[*axis], 1.0))
+            .collect();
+        if mode == "linear" && !resized.is_empty() {
+            return self.interpolated(&value, &resized, &factors, coordinates);
+        }
+        for axis in resized {
+            let (from, Factor { to, ratio }) = (value.shape[axis], factors[axis]);
+            let indices: Vec<usize> = (0..to)
+                .map(|at| round(coordinates.place_by(at, from, to, ratio)).clamp(0.0, (from - 1) as f64) as usize)
+                .collect();
+            value = self.picked(&value, axis, indices)?;
+        }
+        Ok(value)
+    }
+
+    /// For each axis the length of the result, and how far apart its positions are.
+    fn factors(&self, node: &NodeProto, attributes: &Attributes<'_>, shape: &[usize]) -> Result<Vec<Factor>, Fault> {
+        let scales_at = if node.op_type == "Resize" && self.opset >= 11 { 2 } else { 1 };
+        let axes: Vec<usize> = match attributes.ints("axes") {
+            Some(axes) if !axes.is_empty() => {
+                axes.iter().map(|value| axis(*value, shape.len())).collect::<Result<_, _>>()?
+            }
+            _ => (0..shape.len()).collect(),
+        };
+        let possible = |value: f64| value.is_finite() && (1.0 / 4_096.0..=4_096.0).contains(&value);
+        let mut factors: Vec<Factor> = shape.iter().map(|dim| Factor { to: *dim, ratio: 1.0 }).collect();
+        if Self::has(node, 3) && node.op_type == "Resize" {
+            let sizes = self.constant(node, 3)?.as_ints()?;
+            if sizes.len() != axes.len() || attributes.text("keep_aspect_ratio_policy").is_some_and(|p| p != "stretch")
+            {
+                return Err(Fault::Bad(format!("sizes {sizes:?} for shape {shape:?}")));
+            }
+            for (axis, size) in axes.iter().zip(sizes) {
+                let to = usize::try_from(*size).ok().filter(|to| possible(*to as f64 / shape[*axis] as f64));
+                let to = to.ok_or_else(|| Fault::Bad(format!("sizes {sizes:?} for shape {shape:?}")))?;
+                factors[*axis] = Factor { to, ratio: shape[*axis] as f64 / to as f64 };
+            }
+            return Ok(factors);
+        }
+        let scales = if Self::has(node, scales_at) {
+            self.constant(node, scales_at)?.to_f32()
+        } else {
+            attributes.floats("scales").unwrap_or_default().to_vec()
+        };
+        if scales.len() != axes.len() || !scales.iter().all(|scale| possible(f64::from(*scale))) {
+            return Err(Fault::Bad(format!("scales {scales:?} for shape {shape:?}")));
+        }
+        for (axis, scale) in axes.iter().zip(scales) {
+            let to = (shape[*axis] as f64 * f64::from(scale)).floor() as usize;
+            if to == 0 {
+                return Err(Fault::Bad(format!("scale {scale} leaves nothing of {}", shape[*axis])));
+            }
+            factors[*axis] = Factor { to, ratio: 1.0 / f64::from(scale) };
+        }
+        Ok(factors)
+    }
+
+    /// Linear interpolation along the last two axes of an image or the last one of a signal.
+    fn interpolated(
+        &mut self,
+        value: &Activation,
+        resized: &[usize],
+        factors: &[Factor],
+        coordinates: Coordinates,
+    ) -> Result<Activation, Fault> {
+        let rank = value.shape.len();
+        if !(3..=4).contains(&rank) || resized.iter().any(|axis| *axis < 2) || value.shape[0] != 1 {
+            return Err(Fault::unsupported(
+                format!("linear interpolation along axes {resized:?} of shape {:?}", value.shape),
+                "linear interpolation of height and width of images [1, channels, height, width], and of signals",
+            ));
+        }
+        let value = self.arranged(value, &channels_last_order(rank))?;
+        let blends = |axis: usize| {
+            let Factor { to, ratio } = factors[axis];
+            super::resample::blends_by(value.shape[axis], to, coordinates, ratio)
+        };
+        let columns = blends(rank - 1);
+        let rows = if rank == 4 { blends(2) } else { vec![Blend { low: 0, high: 0, share: 0.0 }] };
+        if value.shape[2..].iter().chain([&rows.len(), &columns.len()]).any(|len| *len > 1 << 14) {
+            return Err(Fault::unsupported("an image of more than 16384 rows or columns", "smaller images"));
+        }
+        let channels = value.shape[1];
+        let mut shape = value.shape.clone();
+        shape[rank - 1] = columns.len();
+        if rank == 4 {
+            shape[2] = rows.len();
+        }
+        let stored = vec![1, rows.len(), columns.len(), channels];
+        let op = Op::Interpolate { width: value.shape[rank - 1], channels, rows, columns };
+        let tensor = self.push(op, vec![value.tensor], stored)?;
+        Ok(Activation::channels_last(tensor, shape))
+    }
+
+    /// Entries of one axis.
+    pub(super) fn picked(&mut self, value: &Activation, axis: usize, indices: Vec<usize>) -> Result<Activation, Fault> {
+        let place = value.order.iter().position(|stored| *stored == axis).unwrap_or(0);
+        let mut dims = value.stored_dims();
+        let mut shape = value.shape.clone();
+        shape[axis] = indices.len();
+        let from = dims[place];
+        if indices.iter().enumerate().all(|(at, index)| at == *index) && indices.len() == from {
+            return Ok(value.clone());
+        }
+        let factor = indices.len() / from;
+        let op = if factor > 0
+            && factor * from == indices.len()
+            && indices.iter().enumerate().all(|(at, index)| *index == at / factor)
+        {
+            let mut factors = vec![1; dims.len()];
+            factors[place] = factor;
+            dims[place] = indices.len();
+            let stored: Vec<usize> = value.stored_dims();
+            Op::Strided { path: Strided::repeated(&stored, &factors) }
+        } else {
+            let Pick { outer, count, inner, indices } = Pick::along(&mut dims, place, indices)?;
+            Op::Gather { outer, count, inner, indices }
+        };
+        let tensor = self.push(op, vec![value.tensor], dims)?;
+        Ok(Activation { tensor, base: shape.clone(), order: value.order.clone(), shape })
+    }
+
+    /// Gather with constant indices.
+    pub(super) fn gather(&mut self, node: &NodeProto, attributes: &Attributes<'_>) -> Result<Activation, Fault> {
+        let value = self.storable(node)?;
+        let at = axis(attributes.int("axis", 0), value.shape.len())?;
+        let constant = self.constant(node, 1)?;
+        let listed = constant.as_ints()?.to_vec();
+        let scalar = constant.shape.is_empty();
+        if constant.shape.len() > 1 || listed.is_empty() {
+            return Err(Fault::unsupported(format!("indices of shape {:?}", constant.shape), "a list of indices"));
+        }
+        let indices = listed.iter().map(|index| axis(*index, value.shape[at])).collect::<Result<Vec<_>, _>>()?;
+        let picked = self.picked(&value, at, indices)?;
+        if !scalar {
+            return Ok(picked);
+        }
+        let mut shape = picked.shape.clone();
+        shape.remove(at);
+        Ok(picked.reshaped(shape))
     }
 
     pub(super) fn blocks(&mut self, node: &NodeProto, attributes: &Attributes<'_>) -> Result<Activation, Fault> {
@@ -167,7 +318,7 @@ impl Importer {
     }
 
     /// The first operand with axes of its own shape in storage.
-    fn storable(&mut self, node: &NodeProto) -> Result<Activation, Fault> {
+    pub(super) fn storable(&mut self, node: &NodeProto) -> Result<Activation, Fault> {
         let value = self.input(node, 0)?;
         match value.rebased() {
             Some(value) => Ok(value),

@@ -7,10 +7,10 @@ use super::attributes::{Attributes, axis};
 use super::onnx::Importer;
 use super::tflite_move::reduced;
 use super::value::Activation;
-use crate::ir::{Op, Window};
+use crate::ir::{Clamp, Op, Window};
 
 impl Importer {
-    /// ReduceMean and ReduceMax.
+    /// ReduceMean, ReduceSum and ReduceMax.
     pub(super) fn reduce(&mut self, node: &NodeProto, attributes: &Attributes<'_>) -> Result<Activation, Fault> {
         let value = self.input(node, 0)?;
         let mut value = match value.rebased() {
@@ -39,7 +39,18 @@ impl Importer {
         let (_, outer, count, inner) = along(&value);
         let window = Window { in_h: outer, out_h: outer, out_w: 1, kernel_w: count, ..Window::pointwise(count, inner) };
         let op = if node.op_type == "ReduceMax" { Op::MaxPool { window } } else { Op::AveragePool { window } };
-        let tensor = self.push(op, vec![value.tensor], vec![1, outer, 1, inner])?;
+        let mut tensor = self.push(op, vec![value.tensor], vec![1, outer, 1, inner])?;
+        if node.op_type == "ReduceSum" {
+            // The mean, as often as there are values.
+            let op = Op::DepthwiseConv2d {
+                window: Window::pointwise(outer, inner),
+                multiplier: 1,
+                weights: vec![count as f32; inner],
+                bias: vec![0.0; inner],
+                clamp: Clamp::NONE,
+            };
+            tensor = self.push(op, vec![tensor], vec![1, outer, 1, inner])?;
+        }
         let keep = attributes.int("keepdims", 1) != 0;
         let left: Vec<usize> = (0..rank).filter(|at| keep || !gone[*at]).collect();
         let shape: Vec<usize> = left.iter().map(|at| if gone[*at] { 1 } else { value.shape[*at] }).collect();

@@ -55,6 +55,8 @@ impl Kind {
 /// A tensor of the file.
 #[derive(Debug, Clone)]
 pub(super) struct FileTensor<'a> {
+    /// Its number.
+    pub index: i32,
     pub name: String,
     pub shape: Vec<usize>,
     pub kind: Kind,
@@ -70,16 +72,44 @@ impl FileTensor<'_> {
         self.shape.iter().product()
     }
 
-    /// The elements of a constant int8 tensor.
+    /// The elements of a constant 8-bit tensor as int8: unsigned ones 128 lower, as their zero point is.
     pub fn int8(&self) -> Result<Vec<i8>, Fault> {
-        if self.kind != Kind::Int8 {
-            return Err(Fault::unsupported(
-                format!("constant `{}` is {}", shown(&self.name), self.kind.name()),
-                "int8 constants",
-            ));
-        }
+        let turn = match self.kind {
+            Kind::Int8 => 0,
+            Kind::Uint8 => 0x80,
+            _ => {
+                return Err(Fault::unsupported(
+                    format!("constant `{}` is {}", shown(&self.name), self.kind.name()),
+                    "8-bit constants",
+                ));
+            }
+        };
         self.check_len(1)?;
-        Ok(self.data.iter().map(|byte| byte.cast_signed()).collect())
+        Ok(self.data.iter().map(|byte| (byte ^ turn).cast_signed()).collect())
+    }
+
+    /// Zero points as they are for int8 elements.
+    pub fn int8_zeros(&self) -> Vec<i64> {
+        let lower = if self.kind == Kind::Uint8 { 128 } else { 0 };
+        self.zero_points.iter().map(|zero| zero.saturating_sub(lower)).collect()
+    }
+
+    /// Weights of a layer above their zero points.
+    pub fn weights(&self) -> Result<Vec<i8>, Fault> {
+        let (values, zeros) = (self.int8()?, self.int8_zeros());
+        if zeros.iter().all(|zero| *zero == 0) {
+            return Ok(values);
+        }
+        let centred = match zeros.as_slice() {
+            [zero] => values.iter().map(|value| i8::try_from(i64::from(*value).saturating_sub(*zero)).ok()).collect(),
+            _ => None,
+        };
+        centred.ok_or_else(|| {
+            Fault::unsupported(
+                format!("weights `{}` reach more than a signed byte from their zero point", shown(&self.name)),
+                "weights of -128 to 127 above their zero point; convert the model to int8",
+            )
+        })
     }
 
     /// The elements of a constant int32 tensor.
@@ -109,9 +139,10 @@ impl FileTensor<'_> {
         Ok(words(self.data).map(i64::from_le_bytes).collect())
     }
 
-    /// Scale and zero point of an activation or of a constant with one of each.
+    /// Scale and zero point of an activation or of a constant with one of each, as they are for int8 elements.
     pub fn quantization(&self) -> Result<(f32, i32), Fault> {
-        let ([scale], [zero_point]) = (self.scales.as_slice(), self.zero_points.as_slice()) else {
+        let zeros = self.int8_zeros();
+        let ([scale], [zero_point]) = (self.scales.as_slice(), zeros.as_slice()) else {
             return Err(Fault::Bad(format!(
                 "tensor `{}` has {} scales and {} zero points",
                 shown(&self.name),
@@ -268,7 +299,7 @@ impl<'a> File<'a> {
         if scales.iter().any(|scale| !(scale.is_finite() && *scale > 0.0)) {
             return Err(Fault::Bad(format!("tensor `{}` has a scale that is not positive", shown(&name))));
         }
-        Ok(FileTensor { name, shape, kind: Kind::of(table.u8(1, 0)?), scales, zero_points, channel_axis, data })
+        Ok(FileTensor { index, name, shape, kind: Kind::of(table.u8(1, 0)?), scales, zero_points, channel_axis, data })
     }
 }
 

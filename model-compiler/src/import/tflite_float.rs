@@ -1,10 +1,13 @@
 //! Float TFLite files to [`Graph`], to be quantized with calibration data. int8
 //! weights of dynamic-range models become float again.
 
+use std::collections::HashMap;
+
 use super::flatbuffer::words;
 use super::tflite_file::{File, FileTensor, Kind, malformed, op_name};
-use super::tflite_step::{Function, Reduction, Step, step};
+use super::tflite_step::{Function, Pick, Reduction, Step, step, turned};
 use super::{Budget, Fault, ImportError, ImportLimits, fold, shown};
+use crate::half;
 use crate::ir::{Binary, Clamp, Graph, Node, Op, Tensor, TensorId, Unary, Window};
 
 /// True if no operator has an 8-bit result.
@@ -26,6 +29,8 @@ struct Importer<'a> {
     work: Budget,
     /// Which activation each tensor of the file is.
     values: Vec<Option<TensorId>>,
+    /// Tensors that are others, as 32-bit floats.
+    widened: HashMap<i32, i32>,
     tensors: Vec<Tensor>,
     nodes: Vec<Node>,
 }
@@ -37,6 +42,7 @@ pub(super) fn import(file: File<'_>, limits: &ImportLimits) -> Result<Graph, Imp
         elements: Budget::new(limits.max_elements as u64),
         work: Budget::new(limits.max_macs),
         values: vec![None; file.tensor_count],
+        widened: HashMap::new(),
         tensors: Vec::new(),
         nodes: Vec::new(),
     };
@@ -121,10 +127,38 @@ impl Importer<'_> {
     }
 
     fn node(&mut self, name: &str, inputs: &[i32], outputs: &[i32], step: Step<'_>) -> Result<(), Fault> {
-        let first = inputs.first().copied().unwrap_or(-1);
+        // A transposed convolution has its shape and weights first.
+        let first = usize::from(matches!(step, Step::Conv { turned: true, .. })) * 2;
+        let first = inputs.get(first).copied().unwrap_or(-1);
         let output = outputs.first().copied().unwrap_or(-1);
         match step {
-            Step::Nothing => Ok(()),
+            Step::Nothing => {
+                if self.file.tensor(first).is_ok_and(|tensor| tensor.kind == Kind::Float16) {
+                    self.widened.insert(output, first);
+                }
+                Ok(())
+            }
+            Step::Dequantize if self.file.tensor(first)?.kind != Kind::Float32 => {
+                // A constant of 8 bits that is widened when the model starts.
+                self.widened.insert(output, first);
+                Ok(())
+            }
+            Step::Gather(picks) => {
+                let mut from = self.known(first)?;
+                let last = picks.len().saturating_sub(1);
+                for (at, pick) in picks.into_iter().enumerate() {
+                    let to = if at == last {
+                        self.activation(output)?
+                    } else {
+                        self.new_tensor(name.to_owned(), vec![pick.len()])?
+                    };
+                    let Pick { outer, count, inner, indices } = pick;
+                    self.push(name, Op::Gather { outer, count, inner, indices }, vec![from], to)?;
+                    from = to;
+                }
+                self.set(output, from);
+                Ok(())
+            }
             Step::Reshape => {
                 let from = self.known(first)?;
                 self.set(output, from);
@@ -171,8 +205,11 @@ impl Importer<'_> {
         let mut from = self.known(first)?;
         let mut clamped = Clamp::NONE;
         let op = match step {
-            Step::Conv { window, out_c, depthwise, weights, bias, clamp } => {
-                let weights = self.floats(&weights, if depthwise { 3 } else { 0 })?;
+            Step::Conv { window, out_c, depthwise, turned: around, weights, bias, clamp } => {
+                let mut weights = self.floats(&weights, if depthwise { 3 } else { 0 })?;
+                if around {
+                    weights = turned(&weights, &window);
+                }
                 let bias = self.bias(bias.as_ref(), out_c)?;
                 if depthwise {
                     Op::DepthwiseConv2d { window, multiplier: out_c / window.in_c, weights, bias, clamp }
@@ -208,7 +245,14 @@ impl Importer<'_> {
                 },
             },
             Step::Clamp(clamp) => Op::Clamp { clamp },
-            Step::Pad { dims, before, after } => Op::Pad { dims, before, after },
+            Step::Pad { dims, before, after, fill } => {
+                let fill = match fill {
+                    Some(fill) => self.floats(&fill, 0)?.first().copied().unwrap_or(0.0),
+                    None => 0.0,
+                };
+                Op::Pad { dims, before, after, fill }
+            }
+            Step::Interpolate { width, channels, rows, columns } => Op::Interpolate { width, channels, rows, columns },
             Step::Reduce { path, outer, count, inner, reduction } => {
                 if let Some(path) = path {
                     let turned = self.new_tensor(name.to_owned(), vec![path.len()])?;
@@ -218,6 +262,19 @@ impl Importer<'_> {
                 let row = Window::pointwise(count, inner);
                 let window = Window { in_h: outer, out_h: outer, out_w: 1, kernel_w: count, ..row };
                 match reduction {
+                    Reduction::Sum => {
+                        // The mean, as often as there are values.
+                        let mean = self.new_tensor(name.to_owned(), vec![1, outer, 1, inner])?;
+                        self.push(name, Op::AveragePool { window }, vec![from], mean)?;
+                        from = mean;
+                        Op::DepthwiseConv2d {
+                            window: Window::pointwise(outer, inner),
+                            multiplier: 1,
+                            weights: vec![count as f32; inner],
+                            bias: vec![0.0; inner],
+                            clamp: Clamp::NONE,
+                        }
+                    }
                     Reduction::Mean => Op::AveragePool { window },
                     Reduction::Max => Op::MaxPool { window },
                 }
@@ -246,14 +303,22 @@ impl Importer<'_> {
 
     /// The elements of a constant as floats; scales run along `axis`.
     fn floats(&self, tensor: &FileTensor<'_>, axis: usize) -> Result<Vec<f32>, Fault> {
+        let original = match self.widened.get(&tensor.index) {
+            Some(index) => Some(self.file.tensor(*index)?),
+            None => None,
+        };
+        let tensor = original.as_ref().unwrap_or(tensor);
         let values: Vec<f32> = match tensor.kind {
             Kind::Float32 if tensor.data.len() == 4 * tensor.len() => {
                 words(tensor.data).map(f32::from_le_bytes).collect()
             }
-            Kind::Float32 => {
+            Kind::Float16 if tensor.data.len() == 2 * tensor.len() => {
+                words(tensor.data).map(|bytes| half::to_f32(u16::from_le_bytes(bytes))).collect()
+            }
+            Kind::Float32 | Kind::Float16 => {
                 return Err(Fault::unsupported(
                     format!("constant `{}` is not in the file as it stands", shown(&tensor.name)),
-                    "weights of float32 or int8; convert without float16",
+                    "weights of float32, float16 or int8",
                 ));
             }
             _ => {

@@ -3,12 +3,12 @@
 //! do in their Prepare step, so that results equal TFLite's bit for bit.
 
 use super::tflite_file::{File, FileTensor, Kind, malformed, op_name};
-use super::tflite_step::{Function, Reduction, Step, step};
+use super::tflite_step::{Function, Pick, Reduction, Step, step, turned};
 use super::{Budget, Fault, ImportError, ImportLimits, shown};
 use crate::fixed::{Multiplier, softmax_parameters};
 use crate::functions;
 use crate::ir::{Binary, Clamp, TensorId, Window};
-use crate::qir::{Bounds, Linear, QBinary, QNode, QOp, QTensor, QuantGraph};
+use crate::qir::{Bounds, Linear, QBinary, QBlend, QNode, QOp, QTensor, QuantGraph};
 
 /// State of one import.
 struct Importer<'a> {
@@ -23,6 +23,20 @@ struct Importer<'a> {
     input: Option<TensorId>,
     /// Number of an input that is not int8.
     outer_input: Option<i32>,
+    /// What its 8-bit activations are: int8, or all of them uint8.
+    kind: Kind,
+}
+
+/// uint8 if no operator has an int8 result: a model of the older scheme.
+fn kind(file: &File<'_>) -> Result<Kind, Fault> {
+    for index in 0..file.operator_count {
+        for output in file.operator(index)?.outputs {
+            if file.tensor(output)?.kind == Kind::Int8 {
+                return Ok(Kind::Int8);
+            }
+        }
+    }
+    Ok(Kind::Uint8)
 }
 
 /// Imports a file whose layers are int8.
@@ -36,6 +50,7 @@ pub(super) fn import(file: File<'_>, limits: &ImportLimits) -> Result<QuantGraph
         nodes: Vec::new(),
         input: None,
         outer_input: None,
+        kind: kind(&file).map_err(|fault| fault.at("operators", "operator"))?,
     };
     let (input, output) = (file.input()?, file.output()?);
     let at_input = |fault: Fault| fault.at("input", "input");
@@ -45,7 +60,7 @@ pub(super) fn import(file: File<'_>, limits: &ImportLimits) -> Result<QuantGraph
         let fault = Fault::unsupported(format!("batch size {}", input_shape[0]), "batch size 1");
         return Err(fault.at(&input_tensor.name, "input"));
     }
-    if matches!(input_tensor.kind, Kind::Float32 | Kind::Uint8) {
+    if input_tensor.kind == Kind::Float32 || (input_tensor.kind == Kind::Uint8 && importer.kind == Kind::Int8) {
         importer.outer_input = Some(input);
     } else {
         importer.input = Some(importer.activation(input).map_err(at_input)?);
@@ -80,10 +95,13 @@ impl Importer<'_> {
     /// Makes the activation of a tensor of the file.
     fn activation(&mut self, index: i32) -> Result<TensorId, Fault> {
         let tensor = self.file.tensor(index)?;
-        if tensor.kind != Kind::Int8 {
+        if tensor.kind != self.kind {
             return Err(Fault::unsupported(
                 format!("tensor `{}` is {}", shown(&tensor.name), tensor.kind.name()),
-                "int8 activations between a QUANTIZE and a DEQUANTIZE; convert the model with full integer quantization",
+                format!(
+                    "{} activations between a QUANTIZE and a DEQUANTIZE; convert the model with full integer quantization",
+                    self.kind.name()
+                ),
             ));
         }
         let (scale, zero_point) = tensor.quantization()?;
@@ -138,7 +156,9 @@ impl Importer<'_> {
     }
 
     fn node(&mut self, name: &str, inputs: &[i32], outputs: &[i32], step: Step<'_>) -> Result<(), Fault> {
-        let first = inputs.first().copied().unwrap_or(-1);
+        // A transposed convolution has its shape and weights first.
+        let first = usize::from(matches!(step, Step::Conv { turned: true, .. })) * 2;
+        let first = inputs.get(first).copied().unwrap_or(-1);
         let output = outputs.first().copied().unwrap_or(-1);
         match step {
             Step::Nothing => return Ok(()),
@@ -152,7 +172,7 @@ impl Importer<'_> {
                 return Ok(());
             }
             Step::Quantize if Some(first) == self.outer_input => return self.quantized_input(output),
-            Step::Quantize if self.file.tensor(output)?.kind == Kind::Uint8 => {
+            Step::Quantize if self.kind == Kind::Int8 && self.file.tensor(output)?.kind == Kind::Uint8 => {
                 return self.unsigned_output(name, first, output);
             }
             Step::Dequantize => {
@@ -177,6 +197,26 @@ impl Importer<'_> {
                 let op = self.reduce((turned, to), [outer, count, inner], reduction)?;
                 return self.push(name, op, vec![turned], to);
             }
+            Step::Gather(picks) => {
+                let mut from = self.known(first)?;
+                if self.file.tensor(output)?.quantization()? != self.quantization(from) {
+                    return Err(other_scales());
+                }
+                let last = picks.len().saturating_sub(1);
+                for (at, pick) in picks.into_iter().enumerate() {
+                    let to = if at == last {
+                        self.activation(output)?
+                    } else {
+                        let part = QTensor { shape: vec![pick.len()], ..self.tensors[from].clone() };
+                        self.new_tensor(-1, part)?
+                    };
+                    let Pick { outer, count, inner, indices } = pick;
+                    self.push(name, QOp::Gather { outer, count, inner, indices }, vec![from], to)?;
+                    from = to;
+                }
+                self.set(output, from);
+                return Ok(());
+            }
             _ => {}
         }
         let (op, operands, to) = self.computed(first, output, step)?;
@@ -198,14 +238,21 @@ impl Importer<'_> {
             let scale = f64::from(self.tensors[to].scale);
             let multipliers =
                 operands.iter().map(|from| Multiplier::of(f64::from(self.tensors[*from].scale) / scale)).collect();
+            if self.kind == Kind::Uint8 && operands.iter().any(|from| self.quantization(*from) != self.quantization(to))
+            {
+                return Err(other_scales());
+            }
             return Ok((QOp::Concat { outer, inner, multipliers }, operands, to));
         }
         let from = self.known(first)?;
         let to = self.activation(output)?;
         let (a, out) = (&self.tensors[from], &self.tensors[to]);
         let op = match step {
-            Step::Conv { window, out_c, depthwise, weights, bias, clamp } => {
-                let linear = self.linear(&weights, bias.as_ref(), (from, to), out_c, depthwise, clamp, false)?;
+            Step::Conv { window, out_c, depthwise, turned: around, weights, bias, clamp } => {
+                let mut linear = self.linear(&weights, bias.as_ref(), (from, to), out_c, depthwise, clamp, false)?;
+                if around {
+                    linear.weights = turned(&linear.weights, &window);
+                }
                 if depthwise {
                     QOp::DepthwiseConv2d { window, multiplier: out_c / window.in_c, linear }
                 } else {
@@ -222,10 +269,22 @@ impl Importer<'_> {
             }
             Step::Pool { window, max, clamp } => {
                 self.same_quantization(from, to)?;
+                if self.kind == Kind::Uint8 && !max && (window.is_padded() || window.taps().is_multiple_of(2)) {
+                    return Err(Fault::unsupported(
+                        "means of an even number of uint8 values, which are rounded differently",
+                        "windows with an odd number of values, without padding; convert the model to int8",
+                    ));
+                }
                 let bounds = out.bounds(clamp.low, clamp.high);
                 if max { QOp::MaxPool { window, bounds } } else { QOp::AveragePool { window, bounds } }
             }
             Step::Softmax { rows, depth, beta } => softmax(a, out, rows, depth, beta)?,
+            Step::Function(Function::Logistic) if self.kind == Kind::Uint8 => {
+                QOp::Lookup { table: functions::rounded(a, out, |x| 1.0 / (1.0 + (-x).exp())) }
+            }
+            Step::Function(Function::Tanh) if self.kind == Kind::Uint8 => {
+                QOp::Lookup { table: functions::rounded(a, out, f32::tanh) }
+            }
             Step::Function(function) => QOp::Lookup { table: table(function, a, out)? },
             Step::Clamp(clamp) => QOp::Rescale {
                 // TFLite divides in 32-bit floats here, and in 64-bit ones for QUANTIZE.
@@ -236,9 +295,22 @@ impl Importer<'_> {
                 multiplier: Multiplier::of(f64::from(a.scale) / f64::from(out.scale)),
                 bounds: Bounds::FULL,
             },
-            Step::Pad { dims, before, after } => {
+            Step::Pad { dims, before, after, fill } => {
                 self.same_quantization(from, to)?;
-                QOp::Pad { dims, before, after }
+                let fill = match fill {
+                    // Zero points are within int8.
+                    None => out.zero_point as i8,
+                    Some(fill) if fill.quantization()? == self.quantization(to) => {
+                        fill.int8()?.first().copied().ok_or_else(|| Fault::Bad("the value is missing".into()))?
+                    }
+                    Some(_) => return Err(other_scales()),
+                };
+                QOp::Pad { dims, before, after, fill }
+            }
+            Step::Interpolate { width, channels, rows, columns } => {
+                self.same_quantization(from, to)?;
+                let [rows, columns] = [rows, columns].map(|blends| blends.iter().map(QBlend::of).collect());
+                QOp::Interpolate { width, channels, rows, columns }
             }
             Step::Reduce { outer, count, inner, reduction, .. } => {
                 self.reduce((from, to), [outer, count, inner], reduction)?
@@ -278,8 +350,7 @@ impl Importer<'_> {
     /// The uint8 form of an output: the same number 128 lower.
     fn unsigned_output(&mut self, name: &str, first: i32, output: i32) -> Result<(), Fault> {
         let from = self.known(first)?;
-        let mut out = self.file.tensor(output)?;
-        out.zero_points.iter_mut().for_each(|zero| *zero = zero.saturating_sub(128));
+        let out = self.file.tensor(output)?;
         let (scale, zero_point) = out.quantization()?;
         if (scale, zero_point) == self.quantization(from) {
             self.set(output, from);
@@ -342,9 +413,6 @@ impl Importer<'_> {
         clamp: Clamp,
         dense: bool,
     ) -> Result<Linear, Fault> {
-        if weights.zero_points.iter().any(|zero| *zero != 0) {
-            return Err(Fault::unsupported("weights with a zero point", "weights with zero point 0"));
-        }
         let axis = if channel_last { 3 } else { 0 };
         let scales = &weights.scales;
         if !(scales.len() == 1 || (scales.len() == channels && weights.channel_axis == axis)) {
@@ -359,8 +427,8 @@ impl Importer<'_> {
         let requant = scales
             .iter()
             .map(|scale| {
-                let product = if dense && scales.len() == 1 {
-                    // A dense layer with one scale rounds the product to float first.
+                let product = if (dense || self.kind == Kind::Uint8) && scales.len() == 1 {
+                    // A dense layer with one scale, and uint8 throughout, rounds the product to float first.
                     f64::from(a.scale * scale)
                 } else {
                     f64::from(a.scale) * f64::from(*scale)
@@ -368,7 +436,7 @@ impl Importer<'_> {
                 Multiplier::of(product / f64::from(out.scale))
             })
             .collect();
-        let linear = Linear { weights: weights.int8()?, bias, requant, bounds: out.bounds(clamp.low, clamp.high) };
+        let linear = Linear { weights: weights.weights()?, bias, requant, bounds: out.bounds(clamp.low, clamp.high) };
         if linear.can_overflow(channel_last) {
             return Err(Fault::unsupported("sums that can overflow 32 bits", "layers whose sums stay within 32 bits"));
         }
@@ -393,6 +461,7 @@ impl Importer<'_> {
                 let window = Window { in_h: outer, out_h: outer, out_w: 1, kernel_w: count, ..row };
                 return Ok(QOp::MaxPool { window, bounds: Bounds::FULL });
             }
+            Reduction::Sum => ratio,
             // TFLite puts 1 / count into the multiplier, cut instead of rounded.
             Reduction::Mean => {
                 let bits = (63 - (count as u64).leading_zeros() as i32).min(32).min(31 + ratio.shift).max(0);

@@ -16,7 +16,6 @@ pub(super) fn paths<'a>(file: &File<'a>, op: &Operator<'a>) -> Result<Step<'a>, 
     let operand = |at: usize| -> Result<Vec<i64>, Fault> { file.tensor(op.input(at)?)?.indices() };
     let outputs: Vec<FileTensor<'_>> =
         op.outputs.iter().map(|output| file.tensor(*output)).collect::<Result<_, _>>()?;
-    let first = outputs.first().map(|output| output.shape.clone()).unwrap_or_default();
     let one = |path: Option<Strided>| {
         path.map(|path| vec![path]).ok_or_else(|| Fault::Bad(format!("it reaches outside of the shape {dims:?}")))
     };
@@ -69,7 +68,6 @@ pub(super) fn paths<'a>(file: &File<'a>, op: &Operator<'a>) -> Result<Step<'a>, 
             }
             paths
         }
-        97 => vec![resized(&dims, &first, op.byte(0)? != 0)?],
         5 | 26 => vec![blocks(&dims, op.int(0, 0)?, op.code == 5)?],
         _ => {
             let mut reversed = vec![false; dims.len()];
@@ -128,20 +126,6 @@ pub(super) fn strided_slice(dims: &[usize], [begins, ends, steps]: [&[i64]; 3], 
     checked_slice(dims, &parts.0, &parts.1, &parts.2)
 }
 
-/// Nearest neighbour by a whole factor, up or down.
-fn resized(dims: &[usize], out: &[usize], align_corners: bool) -> Result<Strided, Fault> {
-    let (&[1, h, w, c], &[1, out_h, out_w, out_c]) = (dims, out) else {
-        return Err(Fault::Bad(format!("shapes {dims:?} and {out:?}")));
-    };
-    if c != out_c || align_corners || out_h % h != 0 || out_w % w != 0 {
-        return Err(Fault::unsupported(
-            format!("{h}x{w} to {out_h}x{out_w} pixels{}", if align_corners { " with aligned corners" } else { "" }),
-            "a whole factor for height and width, without aligned corners",
-        ));
-    }
-    Ok(Strided::repeated(dims, &[1, out_h / h, out_w / w, 1]))
-}
-
 /// Channels to blocks of pixels or back.
 fn blocks(dims: &[usize], size: i32, to_space: bool) -> Result<Strided, Fault> {
     let size = usize::try_from(size).unwrap_or(0);
@@ -159,7 +143,12 @@ fn blocks(dims: &[usize], size: i32, to_space: bool) -> Result<Strided, Fault> {
     })
 }
 
-pub(super) fn pad<'a>(from: &FileTensor<'_>, pads: &[i64], to: &FileTensor<'_>) -> Result<Step<'a>, Fault> {
+pub(super) fn pad<'a>(
+    from: &FileTensor<'_>,
+    pads: &[i64],
+    to: &FileTensor<'_>,
+    fill: Option<FileTensor<'a>>,
+) -> Result<Step<'a>, Fault> {
     let (shape, out) = (&from.shape, &to.shape);
     let rank = shape.len();
     if rank > 4 || pads.len() != 2 * rank || pads.iter().any(|pad| !(0..=4_096).contains(pad)) {
@@ -178,7 +167,7 @@ pub(super) fn pad<'a>(from: &FileTensor<'_>, pads: &[i64], to: &FileTensor<'_>) 
             return Err(Fault::Bad(format!("pads {pads:?} turn {shape:?} into {out:?}")));
         }
     }
-    Ok(Step::Pad { dims, before, after })
+    Ok(Step::Pad { dims, before, after, fill })
 }
 
 /// `[outer, count, inner]` of a reduction over the axes that go, and the

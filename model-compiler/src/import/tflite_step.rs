@@ -2,10 +2,11 @@
 //! constants from the file, checked against the shapes of operands and results.
 
 use super::attributes::axis;
-use super::tflite_file::{File, FileTensor, Operator};
+use super::resample::{self, Coordinates};
+use super::tflite_file::{File, FileTensor, Kind, Operator};
 use super::tflite_move as moves;
 use super::{Fault, SUPPORTED_TFLITE};
-use crate::ir::{Binary, Clamp, Window};
+use crate::ir::{Binary, Blend, Clamp, Window};
 use crate::strided::{Broadcast, Strided};
 
 /// A function of one number.
@@ -28,6 +29,8 @@ pub(super) enum Step<'a> {
         window: Window,
         out_c: usize,
         depthwise: bool,
+        /// The kernel is turned around: a transposed convolution.
+        turned: bool,
         weights: FileTensor<'a>,
         bias: Option<FileTensor<'a>>,
         clamp: Clamp,
@@ -73,13 +76,23 @@ pub(super) enum Step<'a> {
         dims: [usize; 4],
         before: [usize; 4],
         after: [usize; 4],
+        /// The value, zero where there is none.
+        fill: Option<FileTensor<'a>>,
+    },
+    /// Entries of one axis after another.
+    Gather(Vec<Pick>),
+    Interpolate {
+        width: usize,
+        channels: usize,
+        rows: Vec<Blend>,
+        columns: Vec<Blend>,
     },
     /// For each result its path through operand `from`.
     Move {
         from: i32,
         paths: Vec<Strided>,
     },
-    /// Mean or maximum over the middle of `[outer, count, inner]`, after a permutation where one is needed.
+    /// Mean, sum or maximum over the middle of `[outer, count, inner]`, after a permutation where one is needed.
     Reduce {
         path: Option<Strided>,
         outer: usize,
@@ -93,7 +106,38 @@ pub(super) enum Step<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reduction {
     Mean,
+    Sum,
     Max,
+}
+
+/// Entries of the middle axis of `[outer, count, inner]`.
+#[derive(Debug, Clone)]
+pub(super) struct Pick {
+    pub outer: usize,
+    pub count: usize,
+    pub inner: usize,
+    pub indices: Vec<usize>,
+}
+
+impl Pick {
+    /// Entries of one axis of a tensor, whose shape it changes.
+    pub fn along(shape: &mut [usize], axis: usize, indices: Vec<usize>) -> Result<Self, Fault> {
+        if indices.iter().any(|index| *index > 0x7fff) {
+            return Err(Fault::unsupported(
+                format!("an axis of {} values", shape[axis]),
+                "axes of at most 32768 there",
+            ));
+        }
+        let outer = shape[..axis].iter().product();
+        let inner = shape[axis + 1..].iter().product();
+        let count = std::mem::replace(&mut shape[axis], indices.len());
+        Ok(Self { outer, count, inner, indices })
+    }
+
+    /// Number of elements of the result.
+    pub fn len(&self) -> usize {
+        self.outer * self.indices.len() * self.inner
+    }
 }
 
 /// Decodes an operator.
@@ -154,6 +198,8 @@ pub(super) fn step<'a>(file: &File<'a>, op: &Operator<'a>) -> Result<Step<'a>, F
         20 => element_wise(Step::Clamp(Clamp { low: -1.0, high: 1.0 })),
         21 => element_wise(Step::Clamp(Clamp { low: 0.0, high: 6.0 })),
         114 => element_wise(Step::Quantize),
+        // 16-bit floats become 32-bit ones, before anything runs.
+        6 if input(0)?.kind == Kind::Float16 => Ok(Step::Nothing),
         6 => element_wise(Step::Dequantize),
         2 => {
             if op.byte(1)? != 0 {
@@ -162,9 +208,14 @@ pub(super) fn step<'a>(file: &File<'a>, op: &Operator<'a>) -> Result<Step<'a>, F
             concat(file, op, op.int(0, 0)?, false)
         }
         83 => concat(file, op, op.int(1, 0)?, true),
-        34 => one(moves::pad(&input(0)?, &input(1)?.indices()?, &out(0)?)?),
-        40 | 82 => reduce(file, op),
-        5 | 26 | 39 | 45 | 49 | 65 | 88 | 97 | 102 | 105 => moves::paths(file, op),
+        34 => one(moves::pad(&input(0)?, &input(1)?.indices()?, &out(0)?, None)?),
+        60 => one(moves::pad(&input(0)?, &input(1)?.indices()?, &out(0)?, Some(input(2)?))?),
+        100 => one(mirror(&input(0)?, &input(1)?.indices()?, &out(0)?, op.byte(0)? == 1)?),
+        23 => one(bilinear(&input(0)?, &out(0)?, op.byte(2)? != 0, op.byte(3)? != 0)?),
+        97 => one(nearest(op.input(0)?, &input(0)?, &out(0)?, op.byte(0)? != 0, op.byte(1)? != 0)?),
+        67 => transposed_conv(file, op),
+        40 | 74 | 82 => reduce(file, op),
+        5 | 26 | 39 | 45 | 49 | 65 | 88 | 102 | 105 => moves::paths(file, op),
         _ => Err(Fault::unsupported("the compiler does not have this operator", SUPPORTED_TFLITE)),
     }
 }
@@ -248,7 +299,129 @@ fn window(
         dilation_w: dilations[1],
         pad_top,
         pad_left,
+        gap_h: 0,
+        gap_w: 0,
     })
+}
+
+/// A transposed convolution: one over the input with zeros between its pixels, its kernel turned around.
+fn transposed_conv<'a>(file: &File<'a>, op: &Operator<'a>) -> Result<Step<'a>, Fault> {
+    let (from, weights) = (file.tensor(op.input(2)?)?, file.tensor(op.input(1)?)?);
+    let to = file.tensor(op.output()?)?;
+    let &[out_c, kernel_h, kernel_w, in_c] = weights.shape.as_slice() else {
+        return Err(Fault::Bad(format!("weights of shape {:?}", weights.shape)));
+    };
+    let size = |value: usize| i32::try_from(value).unwrap_or(i32::MAX);
+    let strides = [op.int(2, 1)?, op.int(1, 1)?];
+    // Its transpose: from the result to the operand.
+    let back = window(&to, &from, [size(kernel_h), size(kernel_w)], strides, [1, 1], op.byte(0)?)?;
+    if back.in_c != out_c || channels(&from)? != in_c {
+        return Err(Fault::Bad(format!("weights of shape {:?} for {in_c} input channels", weights.shape)));
+    }
+    let bias = match op.inputs.get(3).filter(|index| **index >= 0) {
+        Some(index) => Some(file.tensor(*index)?).filter(|bias| bias.len() == out_c),
+        None => None,
+    };
+    if bias.is_none() && op.inputs.get(3).is_some_and(|index| *index >= 0) {
+        return Err(Fault::Bad(format!("its bias does not have {out_c} values")));
+    }
+    let pads = [(kernel_h, back.pad_top), (kernel_w, back.pad_left)].map(|(kernel, pad)| (kernel - 1).checked_sub(pad));
+    let [Some(pad_top), Some(pad_left)] = pads else {
+        return Err(Fault::Bad(format!("padding {} and {}", back.pad_top, back.pad_left)));
+    };
+    let window = Window {
+        in_h: back.out_h,
+        in_w: back.out_w,
+        in_c,
+        out_h: back.in_h,
+        out_w: back.in_w,
+        stride_h: 1,
+        stride_w: 1,
+        pad_top,
+        pad_left,
+        gap_h: back.stride_h - 1,
+        gap_w: back.stride_w - 1,
+        ..back
+    };
+    let clamp = op.activation(3)?;
+    Ok(Step::Conv { window, out_c, depthwise: false, turned: true, weights, bias, clamp })
+}
+
+/// Height and width of two images with as many channels.
+fn image_sizes(from: &FileTensor<'_>, to: &FileTensor<'_>) -> Result<[(usize, usize); 2], Fault> {
+    match (from.shape.as_slice(), to.shape.as_slice()) {
+        (&[1, h, w, c], &[1, out_h, out_w, out_c]) if c == out_c => Ok([(h, out_h), (w, out_w)]),
+        (from, to) => Err(Fault::Bad(format!("shapes {from:?} and {to:?}"))),
+    }
+}
+
+/// Refuses what the runtime refuses too.
+fn one_mode(align_corners: bool, half_pixel: bool) -> Result<(), Fault> {
+    if align_corners && half_pixel {
+        return Err(Fault::Bad("corners aligned and half pixels at once".into()));
+    }
+    Ok(())
+}
+
+fn bilinear<'a>(
+    from: &FileTensor<'_>,
+    to: &FileTensor<'_>,
+    align_corners: bool,
+    half_pixel: bool,
+) -> Result<Step<'a>, Fault> {
+    one_mode(align_corners, half_pixel)?;
+    let sizes = image_sizes(from, to)?;
+    let coordinates = match (align_corners, half_pixel) {
+        (true, _) => Coordinates::AlignCorners,
+        (_, true) => Coordinates::HalfPixel,
+        _ => Coordinates::Asymmetric,
+    };
+    let blends = if from.kind == Kind::Float32 { resample::blends } else { resample::blends_q10 };
+    if sizes.iter().any(|(from, to)| *from > 1 << 14 || *to > 1 << 14) {
+        return Err(Fault::unsupported("an image of more than 16384 rows or columns", "smaller images"));
+    }
+    let [rows, columns] = sizes.map(|(from, to)| blends(from, to, coordinates));
+    Ok(Step::Interpolate { width: from.shape[2], channels: from.shape[3], rows, columns })
+}
+
+fn nearest<'a>(
+    operand: i32,
+    from: &FileTensor<'_>,
+    to: &FileTensor<'_>,
+    align_corners: bool,
+    half_pixel: bool,
+) -> Result<Step<'a>, Fault> {
+    one_mode(align_corners, half_pixel)?;
+    let [rows, columns] = image_sizes(from, to)?;
+    let [y, x] = [rows, columns].map(|(from, to)| resample::nearest_tflite(from, to, align_corners, half_pixel));
+    let whole = |(from, to): (usize, usize), picked: &[usize]| {
+        to % from == 0 && picked.iter().enumerate().all(|(at, index)| *index == at / (to / from))
+    };
+    if whole(rows, &y) && whole(columns, &x) {
+        let factors = [1, rows.1 / rows.0, columns.1 / columns.0, 1];
+        return Ok(Step::Move { from: operand, paths: vec![Strided::repeated(&from.shape, &factors)] });
+    }
+    let mut shape = from.shape.clone();
+    Ok(Step::Gather(vec![Pick::along(&mut shape, 1, y)?, Pick::along(&mut shape, 2, x)?]))
+}
+
+fn mirror<'a>(from: &FileTensor<'_>, pads: &[i64], to: &FileTensor<'_>, symmetric: bool) -> Result<Step<'a>, Fault> {
+    let mut shape = from.shape.clone();
+    if pads.len() != 2 * shape.len() {
+        return Err(Fault::Bad(format!("pads {pads:?} around a tensor of shape {shape:?}")));
+    }
+    let mut picks = Vec::new();
+    for axis in 0..shape.len() {
+        let [before, after] =
+            [pads[2 * axis], pads[2 * axis + 1]].map(|pad| usize::try_from(pad).unwrap_or(usize::MAX));
+        if (before, after) != (0, 0) {
+            picks.push(Pick::along(&mut shape, axis, resample::mirrored(from.shape[axis], before, after, symmetric)?)?);
+        }
+    }
+    if shape != to.shape {
+        return Err(Fault::Bad(format!("pads {pads:?} turn {:?} into {:?}", from.shape, to.shape)));
+    }
+    Ok(Step::Gather(picks))
 }
 
 /// The optional third operand.
@@ -290,7 +463,7 @@ fn conv<'a>(file: &File<'a>, op: &Operator<'a>) -> Result<Step<'a>, Fault> {
             "convolutions without groups, and depthwise ones",
         ));
     }
-    Ok(Step::Conv { window, out_c, depthwise, bias: bias(file, op, out_c)?, weights, clamp })
+    Ok(Step::Conv { window, out_c, depthwise, turned: false, bias: bias(file, op, out_c)?, weights, clamp })
 }
 
 fn dense<'a>(file: &File<'a>, op: &Operator<'a>) -> Result<Step<'a>, Fault> {
@@ -345,6 +518,16 @@ fn binary<'a>(file: &File<'a>, op: &Operator<'a>) -> Result<Step<'a>, Fault> {
     Ok(Step::Binary { function, meet, first, second, constant, clamp })
 }
 
+/// Weights `[out_c, kernel_h, kernel_w, in_c]` with the kernel turned around.
+pub(super) fn turned<T: Copy>(weights: &[T], window: &Window) -> Vec<T> {
+    let pixels = weights.chunks_exact(window.in_c.max(1));
+    let pixels: Vec<&[T]> = pixels.collect();
+    pixels
+        .chunks_exact(window.taps())
+        .flat_map(|kernel| kernel.iter().rev().flat_map(|row| row.iter().copied()))
+        .collect()
+}
+
 /// Concatenation, or with `pack` along a new axis.
 fn concat<'a>(file: &File<'a>, op: &Operator<'a>, at: i32, pack: bool) -> Result<Step<'a>, Fault> {
     let out = file.tensor(op.output()?)?.shape;
@@ -381,6 +564,7 @@ fn reduce<'a>(file: &File<'a>, op: &Operator<'a>) -> Result<Step<'a>, Fault> {
     }
     let reduction = match op.code {
         40 => Reduction::Mean,
+        74 => Reduction::Sum,
         _ => Reduction::Max,
     };
     Ok(Step::Reduce { path, outer, count, inner, reduction })

@@ -136,6 +136,33 @@ def vectors(shape, kind, random):
     return [random.normal(0, 1.5, shape).astype(np.float32) for _ in range(VECTORS)]
 
 
+def rescaled(x, real):
+    """x * real in TFLite's fixed point: a 31-bit multiplier, rounded doubling high product, rounded shift."""
+    fraction, exponent = np.frexp(real)
+    multiplier = int(np.rint(fraction * 2 ** 31))
+    if multiplier == 2 ** 31:
+        multiplier, exponent = multiplier // 2, exponent + 1
+    shifted = int(x) << max(exponent, 0)
+    high = (shifted * multiplier + (1 << 30)) >> 31
+    right = max(-exponent, 0)
+    rest = high & ((1 << right) - 1)
+    return (high >> right) + (rest > (((1 << right) - 1) >> 1) + (high < 0))
+
+
+def save_sum(name, m, x, axes, out):
+    """TFLite's kernel has no multiplier for int8 sums and answers at random; this is TFLite Micro's answer."""
+    (shape, _, _, (scale,), (zero,), _) = m.tensors[x]
+    y = m.op(74, [x, m.ints(axes)], m.tensor(out, "int8", 0.11, -20), 27)
+    with open(os.path.join(HERE, name) + ".tflite", "wb") as file:
+        file.write(m.bytes(x, y))
+    with open(os.path.join(HERE, name) + ".vectors", "wb") as pairs:
+        for value in vectors(shape, np.int8, m.random):
+            sums = (value.astype(int) - zero).sum(tuple(axes))
+            real = float(np.float32(scale)) / float(np.float32(0.11))
+            answer = np.clip(np.vectorize(lambda s: rescaled(s, real))(sums) - 20, -128, 127)
+            pairs.write(value.tobytes() + answer.astype(np.int8).tobytes())
+
+
 def save(name, model, source, result):
     file = model.bytes(source, result)
     path = os.path.join(HERE, name)
@@ -311,6 +338,86 @@ def main():
         else:
             y = m.op(114, [b], m.tensor((1, 6), kind, 0.05, 121), 89)
         save(name, m, x, y)
+
+    # Sums.
+    for name, axes, out in [("sum_space", [1, 2], (1, 5)), ("sum_channels", [3], (1, 4, 6)), ("sum_apart", [1, 3], (1, 6))]:
+        m = Model(800 + len(name))
+        x = m.tensor(image, "int8", 0.03, 7)
+        save_sum(name, m, x, axes, out)
+
+    # Padding with a value, and with the image itself.
+    table = lambda m: m.tensor((4, 2), "int32", data=[[0, 0], [1, 2], [2, 0], [0, 0]])
+    move("pad_value", 810, image, (1, 7, 8, 5),
+         lambda m, x, y, new: m.op(60, [x, table(m), m.tensor((), "int8", *m.tensors[x][3:5], data=-77)], y, 45))
+    for mode, name in [(0, "mirror_reflect"), (1, "mirror_symmetric")]:
+        move(name, 811 + mode, image, (1, 7, 8, 5),
+             lambda m, x, y, new: m.op(100, [x, table(m)], y, 77, [(0, "u8", mode)]))
+
+    # Resizing by any factor.
+    for at, (size, corners, half) in enumerate([((7, 9), 0, 0), ((3, 4), 0, 1), ((8, 11), 1, 0), ((2, 3), 0, 0),
+                                                ((5, 13), 0, 1)]):
+        flags = [(2, "u8", corners), (3, "u8", half)]
+        move(f"bilinear_{at}", 820 + at, image, (1, *size, 5),
+             lambda m, x, y, new: m.op(23, [x, m.ints(size)], y, 15, flags))
+        flags = [(0, "u8", corners), (1, "u8", half)]
+        move(f"nearest_{at}", 830 + at, image, (1, *size, 5),
+             lambda m, x, y, new: m.op(97, [x, m.ints(size)], y, 74, flags))
+
+    # Transposed convolutions: padding SAME (0) or VALID (1).
+    for at, (padding, stride, kernel, size) in enumerate([(0, (2, 2), (3, 3), (8, 12)), (1, (2, 1), (3, 2), (9, 7)),
+                                                          (0, (1, 1), (3, 5), (4, 6)), (1, (3, 2), (2, 2), (12, 12)),
+                                                          (0, (2, 2), (2, 2), (7, 11))]):
+        m = Model(840 + at)
+        x = m.tensor(image, "int8", 0.03, 5)
+        scales = list(m.random.uniform(0.001, 0.02, 4).astype(np.float32))
+        y = m.op(67, [m.ints([1, *size, 4]), m.weights((4, *kernel, 5), scales), x, m.bias(4)],
+                 m.tensor((1, *size, 4), "int8", 0.05, -7), 49,
+                 [(0, "u8", padding), (1, "i32", stride[1]), (2, "i32", stride[0])])
+        save(f"transpose_conv_{at}", m, x, y)
+
+    # The older scheme: unsigned throughout.
+    m = Model(860)
+    unsigned = lambda shape, scale, zero: m.tensor(shape, "uint8", scale, zero)
+    x = unsigned((1, 8, 8, 3), 0.03, 120)
+    weights = lambda shape, scale: m.tensor(shape, "uint8", scale, 128, m.random.integers(1, 255, shape))
+    a = m.op(3, [x, weights((4, 3, 3, 3), 0.006), m.bias(4)], unsigned((1, 4, 4, 4), 0.02, 0), 1,
+             [(0, "u8", 0), (1, "i32", 2), (2, "i32", 2), (3, "u8", 3), (4, "i32", 1), (5, "i32", 1)])
+    centred = m.tensor((1, 3, 3, 4), "uint8", 0.01, 140, m.random.integers(13, 255, (1, 3, 3, 4)))
+    b = m.op(4, [a, centred, m.bias(4)], unsigned((1, 4, 4, 4), 0.02, 0), 2,
+             [(0, "u8", 0), (1, "i32", 1), (2, "i32", 1), (3, "i32", 1), (4, "u8", 1), (5, "i32", 1), (6, "i32", 1)])
+    a = m.op(0, [a, b], unsigned((1, 4, 4, 4), 0.04, 3), 11)
+    a = m.op(34, [a, m.tensor((4, 2), "int32", data=[[0, 0], [1, 0], [0, 1], [0, 0]])], unsigned((1, 5, 5, 4), 0.04, 3), 22)
+    a = m.op(17, [a], unsigned((1, 4, 4, 4), 0.04, 3), 5,
+             [(0, "u8", 1), (1, "i32", 1), (2, "i32", 1), (3, "i32", 2), (4, "i32", 2)])
+    a = m.op(1, [a], unsigned((1, 2, 2, 4), 0.04, 3), 5,
+             [(0, "u8", 1), (1, "i32", 1), (2, "i32", 1), (3, "i32", 3), (4, "i32", 3)])
+    a = m.op(22, [a, m.ints([1, 16])], unsigned((1, 16), 0.04, 3), 17)
+    a = m.op(9, [a, weights((6, 16), 0.005), m.bias(6)], unsigned((1, 6), 0.05, 128), 8)
+    save("unsigned_softmax", m, x, m.op(25, [a], unsigned((1, 6), 1 / 256, 0), 9, [(0, "f32", 1.0)]))
+    for code, name in [(14, "logistic"), (28, "tanh")]:
+        m = Model(870 + code)
+        x = m.tensor((1, 4, 8, 8), "uint8", 0.04, 131)
+        scale, zero = (1 / 256, 0) if code == 14 else (1 / 128, 128)
+        save(f"unsigned_{name}", m, x, m.op(code, [x], m.tensor((1, 4, 8, 8), "uint8", scale, zero)))
+
+    # Weights of 16-bit floats, widened when the model starts.
+    m = Model(880)
+    x = m.tensor((1, 6, 6, 2), "float32")
+    halves = [m.tensor(shape, "float16", data=m.random.normal(0, 0.4, shape)) for shape in [(4, 3, 3, 2), (4,), (5, 4), (5,)]]
+    wide = [m.op(6, [half], m.tensor(m.tensors[half][0], "float32"), 38) for half in halves]
+    a = m.op(3, [x, wide[0], wide[1]], m.tensor((1, 6, 6, 4), "float32"), 1,
+             [(1, "i32", 1), (2, "i32", 1), (3, "u8", 1), (4, "i32", 1), (5, "i32", 1)])
+    a = m.op(100, [a, table(m)], m.tensor((1, 9, 8, 4), "float32"), 77)
+    a = m.op(23, [a, m.ints([5, 6])], m.tensor((1, 5, 6, 4), "float32"), 15, [(3, "u8", 1)])
+    a = m.op(67, [m.ints([1, 9, 11, 3]), m.tensor((3, 2, 2, 4), "float32", data=m.random.normal(0, 0.4, (3, 2, 2, 4))), a],
+             m.tensor((1, 9, 11, 3), "float32"), 49, [(0, "u8", 0), (1, "i32", 2), (2, "i32", 2)])
+    a = m.op(60, [a, table(m), m.tensor((), "float32", data=0.3)], m.tensor((1, 12, 13, 3), "float32"), 45)
+    a = m.op(97, [a, m.ints([7, 9])], m.tensor((1, 7, 9, 3), "float32"), 74)
+    a = m.op(9, [m.op(74, [a, m.ints([1])], m.tensor((1, 9, 3), "float32"), 27),
+                 m.tensor((4, 3), "float32", data=m.random.normal(0, 0.4, (4, 3))), -1], m.tensor((1, 9, 4), "float32"), 8,
+             [(2, "u8", 1)])
+    a = m.op(40, [a, m.ints([1])], m.tensor((1, 4), "float32"), 27)
+    save("float_halves", m, x, m.op(9, [a, wide[2], wide[3]], m.tensor((1, 5), "float32"), 8))
 
     # Float files.
     m = Model(700)
