@@ -33,6 +33,7 @@ pub mod import;
 pub mod ir;
 mod lower;
 pub mod plan;
+mod qbinary;
 pub mod qir;
 pub mod quantize;
 pub mod ranges;
@@ -42,5 +43,6 @@ pub mod samples;
 pub mod search;
 pub mod strided;
 pub mod tflm;
+mod unary;
 
 pub use compile::{CompileError, CompileOptions, Compiled, Data, Progress, Step, compile};
