@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use contract::access::Role;
+use transport::server::ServerFiles;
 
 /// Everything that [`crate::Broker::bind`] needs.
 #[derive(Debug, Clone)]
 pub struct BrokerConfig {
     /// Where clients connect; port 0 takes a free one (see [`crate::Broker::local_addr`]).
     pub listen: SocketAddr,
+    /// Where clients connect over TLS, if anywhere.
+    pub tls: Option<TlsConfig>,
     /// The credential file ([`contract::access::CredentialFile`] as JSON), read again when it changes.
     pub credentials: PathBuf,
     /// Folder of the durable store; made when absent.
@@ -26,12 +29,25 @@ impl BrokerConfig {
     pub fn new(listen: SocketAddr, data_dir: &Path) -> Self {
         Self {
             listen,
+            tls: None,
             credentials: data_dir.join("credentials.json"),
             durable_dir: data_dir.join("broker"),
             durable_filters: contract::topic::filter::DURABLE.iter().map(|filter| (*filter).to_owned()).collect(),
             limits: Limits::default(),
         }
     }
+}
+
+/// The door with TLS.
+#[derive(Debug, Clone)]
+pub struct TlsConfig {
+    /// Its address; port 0 takes a free one (see [`crate::Broker::tls_addr`]).
+    pub listen: SocketAddr,
+    /// Certificate and key, read again when they change.
+    pub files: ServerFiles,
+    /// Relays that come through this door must show the certificate that they got when they were enrolled: a token
+    /// alone is then worth nothing.
+    pub require_certificates: bool,
 }
 
 /// Bounds. Whatever goes beyond one is refused with a reason that names it, never queued without end.

@@ -22,7 +22,8 @@ use crate::router::Link;
 use crate::sessions::{Claim, ClaimError, Kept};
 use crate::shared::Shared;
 use crate::topics::{check_client_id, check_topic};
-use crate::wire::{Transport, Wire};
+use crate::wire::{Tls, Transport, Wire};
+use contract::access::Role;
 use std::sync::Arc;
 
 /// Nobody needs a larger CONNECT: a will is at most 64 KiB.
@@ -87,6 +88,12 @@ pub(crate) async fn accept<S: Transport>(shared: &Arc<Shared>, wire: &mut Wire<S
         put_refusal(&mut wire.output, version, refusal);
         return Err(ConnectError::Refused("wrong or missing credentials"));
     };
+    if let Err(why) = check_certificate(shared, wire.tls(), &admission) {
+        shared.metrics.refused_certificate.up();
+        tracing::warn!(identity = admission.identity.name, "CONNECT refused: {why}");
+        put_refusal(&mut wire.output, version, Refusal::NotAuthorized);
+        return Err(ConnectError::Refused(why));
+    }
     if let Err((refusal, why)) = check_request(shared, &request, &admission) {
         let will = request.will.as_ref().map(|will| String::from_utf8_lossy(&will.message.topic));
         tracing::warn!(identity = admission.identity.name, will = will.as_deref(), "CONNECT refused: {why}");
@@ -112,6 +119,20 @@ pub(crate) async fn accept<S: Transport>(shared: &Arc<Shared>, wire: &mut Wire<S
         }
     };
     start_session(shared, wire, request, admission, claim, assigned).await
+}
+
+/// A certificate is a second proof beside the token: whoever shows one must be whom it names.
+fn check_certificate(shared: &Shared, tls: Option<Tls>, admission: &Admission) -> Result<(), &'static str> {
+    let Some(tls) = tls else {
+        return Ok(());
+    };
+    match tls.certified {
+        Some(name) if name != admission.identity.name => Err("the client certificate is another identity's"),
+        None if shared.require_certificates && matches!(admission.identity.role, Role::Relay(_)) => {
+            Err("a relay must show its client certificate here; 'tinymlaas relay enroll' gets one")
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn read_request<S: Transport>(shared: &Shared, wire: &mut Wire<S>) -> Result<Request, ConnectError> {

@@ -4,6 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -15,7 +17,8 @@ use crate::publish::first_ticket;
 use crate::router::Link;
 use crate::sessions::Kick;
 use crate::shared::Shared;
-use crate::wire::{HIGH_WATER, Transport, Wire};
+use crate::wire::{Begun, HIGH_WATER, Transport, Wire};
+use transport::websocket;
 
 /// Acknowledgements that wait for the disk before nothing more is read.
 const PENDING_ACKS: usize = 256;
@@ -82,10 +85,54 @@ impl End {
     }
 }
 
-/// Serves one client from its first byte to its last. `connected` is dropped at CONNACK: until then the connection
-/// counts as pending.
-pub(crate) async fn serve<S: Transport>(shared: Arc<Shared>, stream: S, connected: impl Send) {
-    let mut wire = Wire::new(stream);
+/// The first byte of `GET`, which begins a WebSocket; MQTT begins with 0x10.
+const GET: u8 = b'G';
+
+/// Serves one client, over TLS if the door has it, from its first byte to its last. `connected` is dropped at CONNACK:
+/// until then the connection counts as pending.
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    tls: Option<Arc<transport::server::Server>>,
+    connected: impl Send,
+) {
+    let Some(tls) = tls else {
+        return open(shared, stream, connected).await;
+    };
+    match tls.accept(stream).await {
+        Ok(stream) => open(shared, stream, connected).await,
+        Err(error) => {
+            shared.metrics.refused_tls.up();
+            tracing::debug!(%error, "no TLS connection");
+        }
+    }
+}
+
+/// Finds out which protocol is spoken. MQTT and MQTT over WebSocket share their ports: nobody has to know of two.
+async fn open<S: Transport>(shared: Arc<Shared>, mut stream: S, connected: impl Send) {
+    let first = timeout(shared.limits.connect_timeout, stream.read_u8()).await;
+    match first {
+        Ok(Ok(GET)) => {
+            let handshake = websocket::accept(Begun::new(GET, stream), shared.limits.packet_bytes);
+            match timeout(shared.limits.connect_timeout, handshake).await {
+                Ok(Ok(stream)) => talk(shared, Wire::new(stream), connected).await,
+                Ok(Err(error)) => {
+                    shared.metrics.closed_malformed.up();
+                    tracing::debug!(%error, "no WebSocket");
+                }
+                Err(_) => shared.metrics.refused_timeout.up(),
+            }
+        }
+        Ok(Ok(first)) => talk(shared, Wire::begun(first, stream), connected).await,
+        Ok(Err(error)) => tracing::debug!(%error, "no first byte"),
+        Err(_) => {
+            shared.metrics.refused_timeout.up();
+            tracing::debug!("nothing came in time");
+        }
+    }
+}
+
+async fn talk<S: Transport>(shared: Arc<Shared>, mut wire: Wire<S>, connected: impl Send) {
     let accepted = timeout(shared.limits.connect_timeout, accept(&shared, &mut wire)).await;
     drop(connected);
     match accepted {

@@ -14,6 +14,9 @@ pub enum BrokerError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] transport::TlsError),
     /// The durable store cannot be opened.
     #[error("cannot open the durable store {path}: {source}")]
     Store {

@@ -6,7 +6,7 @@
 //! and a store on disk for messages that must survive the broker. It does not know what messages mean; who may publish
 //! and subscribe where is decided by [`contract::access`].
 //!
-//! A connection is generic over its byte stream ([`Transport`]), so TLS and WebSocket go in front without a change.
+//! A connection is generic over its byte stream: TCP or TLS, MQTT bare or in a WebSocket at `/mqtt` of the same port.
 //!
 //! # What clients notice
 //!
@@ -49,8 +49,7 @@ mod watchdog;
 mod wire;
 
 pub use access::{Admission, Authenticator, FileAuthenticator};
-pub use config::{BrokerConfig, Limits};
+pub use config::{BrokerConfig, Limits, TlsConfig};
 pub use error::BrokerError;
 pub use metrics::Metrics;
 pub use server::{Broker, run};
-pub use wire::Transport;

@@ -51,6 +51,10 @@ counters! {
     accepted,
     /// Refused: wrong or missing credentials.
     refused_credentials,
+    /// Refused: no TLS handshake, or too slow a one.
+    refused_tls,
+    /// Refused: no client certificate where one is required, or that of another identity.
+    refused_certificate,
     /// Refused: client id not allowed or somebody else's.
     refused_client_id,
     /// Refused: too many connections (in all, of an identity, or without CONNECT).

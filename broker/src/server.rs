@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use transport::server::Server;
 
 use crate::access::{Authenticator, FileAuthenticator};
 use crate::config::BrokerConfig;
@@ -31,7 +32,15 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Broker {
     listener: TcpListener,
     addr: SocketAddr,
+    tls: Option<TlsDoor>,
     shared: Arc<Shared>,
+}
+
+/// The door with TLS, open.
+struct TlsDoor {
+    listener: TcpListener,
+    addr: SocketAddr,
+    server: Arc<Server>,
 }
 
 /// Binds and serves until `shutdown` completes.
@@ -52,9 +61,16 @@ impl Broker {
         let limits = config.limits;
         let metrics = Arc::new(Metrics::default());
         let durable = Durable::open(&config.durable_dir, config.durable_filters, limits.clone(), metrics.clone())?;
-        let refuse = |source| BrokerError::Listen { addr: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(refuse)?;
-        let addr = listener.local_addr().map_err(refuse)?;
+        let (listener, addr) = listen(config.listen).await?;
+        let require_certificates = config.tls.as_ref().is_some_and(|tls| tls.require_certificates);
+        let tls = match config.tls {
+            None => None,
+            Some(tls) => {
+                let server = Arc::new(Server::open(tls.files)?);
+                let (listener, addr) = listen(tls.listen).await?;
+                Some(TlsDoor { listener, addr, server })
+            }
+        };
         let router = Router::start(&limits);
         let own_link =
             router.link(router.fresh_id(), true).await.map_err(|_| BrokerError::RouterDead("it did not start"))?;
@@ -71,13 +87,19 @@ impl Broker {
             authenticator,
             router,
             durable,
+            require_certificates,
         });
-        Ok(Self { listener, addr, shared })
+        Ok(Self { listener, addr, tls, shared })
     }
 
     /// Where it listens, with the port that was really taken.
     pub fn local_addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where it listens with TLS, if it does.
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.tls.as_ref().map(|door| door.addr)
     }
 
     /// The counters; they outlive the broker.
@@ -88,8 +110,8 @@ impl Broker {
     /// Serves clients until `shutdown` completes, or until the router inside is found dead: then the process should
     /// end with an error and be started again.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), BrokerError> {
-        let Self { listener, addr, shared } = self;
-        tracing::info!(%addr, "broker listens");
+        let Self { listener, addr, tls, shared } = self;
+        tracing::info!(%addr, tls = tls.as_ref().map(|door| tracing::field::display(door.addr)), "broker listens");
         let pending = Arc::new(Pending::default());
         let mut connections = JoinSet::new();
         let result = {
@@ -102,8 +124,8 @@ impl Broker {
                     why = &mut dead => break Err(BrokerError::RouterDead(why)),
                     () = &mut housekeeping => {}
                     Some(_) = connections.join_next() => {}
-                    accepted = listener.accept() => match accepted {
-                        Ok((stream, peer)) => admit(&shared, &pending, &mut connections, stream, peer),
+                    (accepted, server) = accept(&listener, tls.as_ref()) => match accepted {
+                        Ok((stream, peer)) => admit(&shared, &pending, &mut connections, stream, peer, server),
                         Err(error) => {
                             // Out of file descriptors, most likely; spinning would not make any.
                             tracing::error!(%error, "cannot accept a connection");
@@ -113,7 +135,7 @@ impl Broker {
                 }
             }
         };
-        drop(listener);
+        drop((listener, tls));
         if result.is_ok() {
             shared.sessions.close();
             pending.abort_all();
@@ -122,6 +144,30 @@ impl Broker {
         }
         tracing::info!(%addr, "broker stopped");
         result
+    }
+}
+
+async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), BrokerError> {
+    let refuse = |source| BrokerError::Listen { addr: at, source };
+    let listener = TcpListener::bind(at).await.map_err(refuse)?;
+    let addr = listener.local_addr().map_err(refuse)?;
+    Ok((listener, addr))
+}
+
+/// The next socket of either door, and what its TLS is done with. Handshakes are not waited for here.
+async fn accept(
+    plain: &TcpListener,
+    tls: Option<&TlsDoor>,
+) -> (std::io::Result<(TcpStream, SocketAddr)>, Option<Arc<Server>>) {
+    let behind_tls = async {
+        match tls {
+            Some(door) => (door.listener.accept().await, Some(door.server.clone())),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        accepted = plain.accept() => (accepted, None),
+        accepted = behind_tls => accepted,
     }
 }
 
@@ -140,6 +186,7 @@ fn admit(
     connections: &mut JoinSet<()>,
     stream: TcpStream,
     peer: SocketAddr,
+    tls: Option<Arc<Server>>,
 ) {
     shared.metrics.accepted.up();
     // Latency only; a socket that refuses is served all the same.
@@ -148,7 +195,7 @@ fn admit(
     tracing::trace!(%peer, "accepted");
     let key = pending.enter();
     let ticket = PendingTicket { pending: pending.clone(), key };
-    let task = connections.spawn(connection::serve(shared.clone(), stream, ticket));
+    let task = connections.spawn(connection::serve(shared.clone(), stream, tls, ticket));
     if pending.note(key, task, shared.limits.pending_sockets) {
         shared.metrics.refused_connections.up();
         tracing::warn!("too many sockets without CONNECT: the oldest was closed");

@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) quotas: Quotas,
     /// The broker's own link, for wills.
     pub(crate) own_link: AsyncMutex<Link>,
+    /// Whether relays that come over TLS must show a certificate.
+    pub(crate) require_certificates: bool,
 }
 
 /// A set of names that can only grow, up to a limit: what the router remembers for ever.

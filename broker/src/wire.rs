@@ -6,14 +6,27 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use transport::server::{TlsStream, peer_name};
+use transport::websocket::WebSocket;
 
-/// A byte stream that carries MQTT: TCP today; TLS and WebSocket streams implement it by passing on to their socket.
-pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+/// A byte stream that carries MQTT: TCP, TLS, WebSocket over either.
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Asks the system to acknowledge received bytes at once. A peer with Nagle's algorithm on holds its next small
     /// packet back until then, and the system's delayed acknowledgement costs it 40 ms.
     fn acknowledge_now(&self) {}
+
+    /// Whether and how TLS carries it.
+    fn tls(&self) -> Option<Tls> {
+        None
+    }
+}
+
+/// What is known of a client that came over TLS.
+pub(crate) struct Tls {
+    /// The identity in its certificate, if it showed one.
+    pub(crate) certified: Option<String>,
 }
 
 impl Transport for TcpStream {
@@ -24,8 +37,66 @@ impl Transport for TcpStream {
     }
 }
 
+impl<S: Transport> Transport for TlsStream<S> {
+    fn acknowledge_now(&self) {
+        self.get_ref().0.acknowledge_now();
+    }
+
+    fn tls(&self) -> Option<Tls> {
+        Some(Tls { certified: peer_name(self) })
+    }
+}
+
+impl<S: Transport> Transport for WebSocket<Begun<S>> {
+    fn acknowledge_now(&self) {
+        self.get_ref().stream.acknowledge_now();
+    }
+
+    fn tls(&self) -> Option<Tls> {
+        self.get_ref().stream.tls()
+    }
+}
+
 #[cfg(test)]
 impl Transport for tokio::io::DuplexStream {}
+
+/// A stream whose first byte has been read already.
+pub(crate) struct Begun<S> {
+    first: Option<u8>,
+    stream: S,
+}
+
+impl<S> Begun<S> {
+    pub(crate) fn new(first: u8, stream: S) -> Self {
+        Self { first: Some(first), stream }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Begun<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if to.remaining() > 0
+            && let Some(first) = self.first.take()
+        {
+            to.put_slice(&[first]);
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(context, to)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Begun<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, from)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
 
 /// Above this many bytes waiting to be written, nothing more is produced for the client.
 pub(crate) const HIGH_WATER: usize = 256 * 1024;
@@ -46,11 +117,25 @@ pub(crate) struct Wire<S> {
     pub(crate) input: BytesMut,
     pub(crate) output: BytesMut,
     chunk: usize,
+    // What was written and may still be on its way inside of the stream.
+    is_flushing: bool,
 }
 
 impl<S: Transport> Wire<S> {
     pub(crate) fn new(stream: S) -> Self {
-        Self { stream, input: BytesMut::new(), output: BytesMut::new(), chunk: SMALLEST_READ }
+        Self { stream, input: BytesMut::new(), output: BytesMut::new(), chunk: SMALLEST_READ, is_flushing: false }
+    }
+
+    /// As [`Self::new`], where the first byte has been read already.
+    pub(crate) fn begun(first: u8, stream: S) -> Self {
+        let mut wire = Self::new(stream);
+        wire.input.extend_from_slice(&[first]);
+        wire
+    }
+
+    /// Whether and how TLS carries it.
+    pub(crate) fn tls(&self) -> Option<Tls> {
+        self.stream.tls()
     }
 
     /// Writes what waits and, if `read` says so, reads what is there, until at least one of both moved.
@@ -69,10 +154,13 @@ impl<S: Transport> Wire<S> {
                 Poll::Pending => break,
             }
         }
-        if progress.wrote > 0 {
-            // A TCP stream has nothing to flush; TLS and WebSocket do.
-            if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_flush(context) {
-                return Poll::Ready(Err(error));
+        self.is_flushing |= progress.wrote > 0;
+        if self.is_flushing {
+            // A TCP stream has nothing to flush; TLS and WebSocket do, and may not be done at the first attempt.
+            match Pin::new(&mut self.stream).poll_flush(context) {
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) => self.is_flushing = false,
+                Poll::Pending => {}
             }
         }
         if read {
@@ -102,6 +190,7 @@ impl<S: Transport> Wire<S> {
     /// Writes everything out and closes.
     pub(crate) async fn finish(&mut self) -> io::Result<()> {
         self.stream.write_all_buf(&mut self.output).await?;
+        self.stream.flush().await?;
         self.stream.shutdown().await
     }
 }

@@ -25,12 +25,15 @@ pub struct Context {
     /// Folder of databases, tokens, logs and boards.
     #[arg(long, global = true, env = "TINYMLAAS_DATA", default_value = "./data", value_name = "DIR")]
     pub data_dir: PathBuf,
-    /// The broker.
+    /// The broker; with TLS it is mqtts://HOST:PORT.
     #[arg(long, global = true, env = "TINYMLAAS_MQTT", default_value = "127.0.0.1:1883", value_name = "HOST:PORT")]
     pub mqtt: String,
-    /// The cloud's HTTP API.
+    /// The cloud's HTTP API; with TLS it begins with https://.
     #[arg(long, global = true, env = "TINYMLAAS_API", default_value = "http://127.0.0.1:8080", value_name = "URL")]
     pub api: String,
+    /// Certificate of the authority that signed those of broker and cloud [default: what the system trusts].
+    #[arg(long, global = true, env = "TINYMLAAS_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// The name that belongs to the token.
     #[arg(long, global = true, env = "TINYMLAAS_USER", default_value = "admin", value_name = "NAME")]
     pub user: String,
@@ -43,7 +46,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// Host and port of the broker.
+    /// Host and port of the broker, without TLS: see [`crate::reach`].
     pub fn broker(&self) -> Result<(String, u16), exit::Failure> {
         let wrong =
             || exit::Failure::Usage(format!("--mqtt '{}' is no HOST:PORT, for example 127.0.0.1:1883", self.mqtt));
@@ -116,6 +119,19 @@ pub struct Up {
     /// Port of the HTTP API and the dashboard.
     #[arg(long, default_value_t = 8080, value_name = "PORT")]
     pub http_port: u16,
+    /// Also let others in, over TLS: MQTT and HTTP on all addresses of this machine, with certificates of an authority
+    /// that is made at the first start (tls/ca.crt in the data folder).
+    #[arg(long)]
+    pub tls: bool,
+    /// Port of the broker with TLS.
+    #[arg(long, default_value_t = 8883, value_name = "PORT", requires = "tls")]
+    pub mqtts_port: u16,
+    /// Port of the HTTP API and the dashboard with TLS.
+    #[arg(long, default_value_t = 8443, value_name = "PORT", requires = "tls")]
+    pub https_port: u16,
+    /// Name or address under which others reach this machine, beside its own host name; may be repeated.
+    #[arg(long = "tls-name", value_name = "NAME", requires = "tls")]
+    pub tls_names: Vec<String>,
     /// Name of the relay.
     #[arg(long, default_value = "demo", value_name = "NAME")]
     pub relay: RelayId,
@@ -350,6 +366,31 @@ pub struct Broker {
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:1883", value_name = "ADDRESS")]
     pub listen: std::net::SocketAddr,
+    /// With TLS.
+    #[command(flatten)]
+    pub tls: Tls,
+    /// Relays that come over TLS must show the client certificate of their enrolment.
+    #[arg(long, requires = "tls_listen")]
+    pub require_certificates: bool,
+}
+
+/// A door with TLS.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Tls {
+    /// Address to listen on with TLS.
+    #[arg(long, value_name = "ADDRESS")]
+    pub tls_listen: Option<std::net::SocketAddr>,
+    /// Folder with server.crt, server.key and, for client certificates, ca.crt [default: tls in the data folder].
+    #[arg(long, value_name = "DIR")]
+    pub tls_dir: Option<PathBuf>,
+}
+
+impl Tls {
+    /// Address and files, if there is to be such a door.
+    pub fn door(&self, context: &Context) -> Option<(std::net::SocketAddr, transport::server::ServerFiles)> {
+        let folder = self.tls_dir.clone().unwrap_or_else(|| context.data_dir.join("tls"));
+        self.tls_listen.map(|listen| (listen, transport::server::ServerFiles::of_folder(&folder)))
+    }
 }
 
 /// `tinymlaas cloud`.
@@ -358,6 +399,9 @@ pub struct Cloud {
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub listen: std::net::SocketAddr,
+    /// With TLS.
+    #[command(flatten)]
+    pub tls: Tls,
     /// Serve the API only; the dashboard runs elsewhere.
     #[arg(long)]
     pub no_dashboard: bool,
@@ -369,6 +413,9 @@ pub struct Dashboard {
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
     pub listen: std::net::SocketAddr,
+    /// With TLS.
+    #[command(flatten)]
+    pub tls: Tls,
 }
 
 /// `tinymlaas relay run`.

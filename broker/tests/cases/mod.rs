@@ -1,4 +1,5 @@
 mod access;
+mod doors;
 mod durable;
 mod fuzz;
 mod health;

@@ -57,6 +57,7 @@ pub fn write_file(data_dir: &Path, file: &CredentialFile) {
 
 pub struct Running {
     pub addr: SocketAddr,
+    pub tls_addr: Option<SocketAddr>,
     pub metrics: Arc<Metrics>,
     pub dir: TempDir,
     stop: Option<oneshot::Sender<()>>,
@@ -81,6 +82,7 @@ impl Running {
         let (stop, stopped) = oneshot::channel();
         Self {
             addr: broker.local_addr(),
+            tls_addr: broker.tls_addr(),
             metrics: broker.metrics(),
             dir,
             stop: Some(stop),

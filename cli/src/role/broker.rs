@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use broker::health::{self, HealthError};
-use broker::{Broker, BrokerConfig};
+use broker::{Broker, BrokerConfig, TlsConfig};
 
 use crate::args::{self, Context};
 use crate::client::{mqtt, token};
@@ -14,7 +14,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs until a signal; ends with a failure when the router is dead, so that a supervisor starts it again.
 pub fn run(context: &Context, args: args::Broker) -> Result<(), Failure> {
-    let config = BrokerConfig::new(args.listen, &context.data_dir);
+    let mut config = BrokerConfig::new(args.listen, &context.data_dir);
+    config.tls = args.tls.door(context).map(|(listen, files)| TlsConfig {
+        listen,
+        files,
+        require_certificates: args.require_certificates,
+    });
     role::run(2, async |stop| {
         let broker = Broker::bind(config).await.map_err(|error| Failure::Environment(error.to_string()))?;
         broker.serve(stop.cancelled_owned()).await.map_err(|error| Failure::Environment(error.to_string()))

@@ -2,7 +2,6 @@
 
 use cloud::{Cloud, CloudConfig};
 use dashboard::Dashboard;
-use tokio::net::TcpListener;
 
 use super::dashboard::config as dashboard_config;
 use crate::args::{self, Context};
@@ -18,9 +17,7 @@ pub fn run(context: &Context, args: args::Cloud) -> Result<(), Failure> {
     config.broker_host = host;
     config.broker_port = port;
     role::run(2, async |stop| {
-        let listener = TcpListener::bind(args.listen)
-            .await
-            .map_err(|error| Failure::Environment(format!("{} cannot be listened on: {error}", args.listen)))?;
+        let doors = role::doors(context, args.listen, &args.tls).await?;
         let cloud = Cloud::open(config).await.map_err(|error| Failure::Environment(error.to_string()))?;
         let mut router = cloud.api();
         let dashboard =
@@ -33,14 +30,14 @@ pub fn run(context: &Context, args: args::Cloud) -> Result<(), Failure> {
                 dashboard.run(stop.clone()).await;
             }
         };
-        let serve = role::serve(listener, router, stop.clone());
+        let serve = transport::http::serve(doors, router, stop.clone());
         let services = async {
             let result = cloud.run(stop.clone()).await.map_err(|error| Failure::Environment(error.to_string()));
             // Whatever ended the services ends the process: a cloud that only answers HTTP would look alive.
             stop.cancel();
             result
         };
-        let ((), served, ran) = tokio::join!(feed, serve, services);
-        served.and(ran)
+        let ((), (), ran) = tokio::join!(feed, serve, services);
+        ran
     })
 }

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use dashboard::{Dashboard, DashboardConfig};
-use tokio::net::TcpListener;
 
 use crate::args::{self, Context};
 use crate::exit::Failure;
@@ -15,13 +14,11 @@ pub fn run(context: &Context, args: args::Dashboard) -> Result<(), Failure> {
     let mut config = config(context, args.listen)?;
     config.api_url.clone_from(&context.api);
     role::run(2, async |stop| {
-        let listener = TcpListener::bind(args.listen)
-            .await
-            .map_err(|error| Failure::Environment(format!("{} cannot be listened on: {error}", args.listen)))?;
+        let doors = role::doors(context, args.listen, &args.tls).await?;
         let dashboard = Dashboard::new(config);
-        let serve = role::serve(listener, dashboard.router(), stop.clone());
-        let (served, ()) = tokio::join!(serve, dashboard.run(stop.clone()));
-        served
+        let serve = transport::http::serve(doors, dashboard.router(), stop.clone());
+        tokio::join!(serve, dashboard.run(stop.clone()));
+        Ok(())
     })
 }
 

@@ -9,13 +9,16 @@ pub mod relay;
 use std::future::Future;
 use std::io::{IsTerminal as _, Read as _};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use transport::http::Door;
+use transport::server::Server;
 
+use crate::args::{self, Context};
 use crate::exit::Failure;
 
 /// Set by the supervisor: stop when standard input closes.
@@ -74,16 +77,17 @@ pub fn shutdown_on_signal() -> Result<CancellationToken, Failure> {
     Ok(token)
 }
 
-/// Serves HTTP until `stop`. Streams of events never end by themselves, so open connections get a moment, not for ever.
-pub async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) -> Result<(), Failure> {
-    let graceful = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(stop.clone().cancelled_owned());
-    let impatient = async {
-        stop.cancelled().await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
-    };
-    tokio::select! {
-        result = graceful => result.map_err(|error| Failure::Environment(format!("the HTTP server: {error}"))),
-        () = impatient => Ok(()),
+/// Listens for HTTP, and for HTTPS where `tls` says so.
+pub async fn doors(context: &Context, listen: SocketAddr, tls: &args::Tls) -> Result<Vec<Door>, Failure> {
+    let mut doors = vec![Door { listener: bind(listen).await?, tls: None }];
+    if let Some((listen, files)) = tls.door(context) {
+        let server = Server::open(files).map_err(|error| Failure::Environment(error.to_string()))?;
+        doors.push(Door { listener: bind(listen).await?, tls: Some(Arc::new(server)) });
     }
+    Ok(doors)
+}
+
+async fn bind(listen: SocketAddr) -> Result<TcpListener, Failure> {
+    let failed = |error| Failure::Environment(format!("{listen} cannot be listened on: {error}"));
+    TcpListener::bind(listen).await.map_err(failed)
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use contract::access::Role;
+use transport::authority::{self, Authority};
 
 use crate::args::{Context, Up};
 use crate::exit::Failure;
@@ -45,6 +46,10 @@ impl Layout<'_> {
     pub fn relay(&self, relay: &contract::RelayId) -> PathBuf {
         self.0.join("relay").join(relay.as_str())
     }
+    /// Authority and certificates of TLS.
+    pub fn tls(&self) -> PathBuf {
+        self.0.join("tls")
+    }
     /// The virtual boards.
     pub fn boards(&self) -> PathBuf {
         self.0.join("boards")
@@ -67,7 +72,19 @@ pub fn prepare(context: &Context, up: &Up) -> Result<bool, Failure> {
     identity(&format!("relay-{}", up.relay), Role::Relay(up.relay.clone()), &relay.join("token"))?;
     let key = cloud::signing::ensure_key(&layout.cloud()).map_err(failed)?;
     cloud::credentials::write_private(&relay.join("trusted.pub"), format!("{key}\n").as_bytes()).map_err(failed)?;
+    if up.tls {
+        certify(context, up)?;
+    }
     Ok(first)
+}
+
+/// Makes the authority and the server's certificate, or a new one where that is due.
+pub fn certify(context: &Context, up: &Up) -> Result<(), Failure> {
+    let folder = Layout(&context.data_dir).tls();
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed)?;
+    let authority = Authority::open(&folder).map_err(failed)?;
+    authority.ensure_server(&[authority::own_names(), up.tls_names.clone()].concat()).map_err(failed)?;
+    Ok(())
 }
 
 fn failed(error: impl std::fmt::Display) -> Failure {

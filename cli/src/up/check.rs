@@ -18,6 +18,10 @@ pub async fn machine(context: &Context, up: &Up) -> Result<File, Failure> {
     }
     port(up.mqtt_port, "the broker", "--mqtt-port").await?;
     port(up.http_port, "the HTTP API", "--http-port").await?;
+    if up.tls {
+        port(up.mqtts_port, "the broker with TLS", "--mqtts-port").await?;
+        port(up.https_port, "the HTTP API with TLS", "--https-port").await?;
+    }
     if up.boards > 0 {
         compiler()?;
         simulator(&up.board)?;

@@ -77,7 +77,16 @@ async fn run_all(
     };
 
     let step = Step::begin("broker", "starting");
-    let mut broker = Child::new("broker", common(&["broker", "--listen", &context.mqtt]));
+    // Without an address: IPv6 where there is any, and IPv4 through it.
+    let all = |port: u16| format!("{}:{port}", if has_ipv6() { "[::]" } else { "0.0.0.0" });
+    let behind_tls = |role: &[&str], port: u16| {
+        let mut args = common(role);
+        if up.tls {
+            args.extend(["--tls-listen".to_owned(), all(port)]);
+        }
+        args
+    };
+    let mut broker = Child::new("broker", behind_tls(&["broker", "--listen", &context.mqtt], up.mqtts_port));
     broker.health = Some(supervisor::Health::Broker { address: context.mqtt.clone(), context: context.clone() });
     supervisor.start(broker);
     wait("the broker", supervisor, async || role::broker::check(context).await.is_ok()).await?;
@@ -85,7 +94,7 @@ async fn run_all(
 
     let step = Step::begin("cloud", "starting");
     let http = format!("127.0.0.1:{}", up.http_port);
-    supervisor.start(Child::new("cloud", common(&["cloud", "--listen", &http])));
+    supervisor.start(Child::new("cloud", behind_tls(&["cloud", "--listen", &http], up.https_port)));
     let api = Api::new(context)?;
     wait("the cloud", supervisor, async || matches!(api.get::<Health>("/health").await, Ok(h) if h.status == "ok"))
         .await?;
@@ -109,13 +118,40 @@ async fn run_all(
         let token = crate::client::token(context)?;
         eprintln!("\nAdmin token, shown once and kept in {data}/admin-token:\n  {token}");
     }
+    if up.tls {
+        let folder = Layout(&context.data_dir).tls();
+        eprintln!(
+            "\nTLS    mqtts and https on ports {} and {} of all addresses; whoever connects trusts {}",
+            up.mqtts_port,
+            up.https_port,
+            folder.join("ca.crt").display()
+        );
+    }
     if up.demo {
         eprintln!("\nThe main job, on real data:");
         demo::run(context, up, &api).await?;
     }
     closing_words(context, up);
-    stop.cancelled().await;
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = renew(context, up), if up.tls => {}
+    }
     Ok(())
+}
+
+/// Replaces the server's certificate before it ends; broker and cloud read it again by themselves.
+async fn renew(context: &Context, up: &Up) {
+    const LOOK: Duration = Duration::from_secs(12 * 3600);
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if let Err(failure) = bootstrap::certify(context, up) {
+            eprintln!("  ! {failure}");
+        }
+    }
+}
+
+fn has_ipv6() -> bool {
+    std::net::TcpListener::bind((std::net::Ipv6Addr::UNSPECIFIED, 0)).is_ok()
 }
 
 fn boards(count: u8) -> String {

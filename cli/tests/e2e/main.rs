@@ -7,6 +7,7 @@
 //! - `compile`: the model compiler on files.
 //! - `crash`: kill -9 of any part at any step.
 //! - `hostile`: garbage everywhere.
+//! - `network`: over TLS, as from another machine.
 //! - `machine`: ports in use, unwritable folders, no compiler.
 //! - `browser`: the dashboard in Chromium.
 
@@ -21,4 +22,5 @@ mod fleet;
 mod hostile;
 mod machine;
 mod main_job;
+mod network;
 mod page;
