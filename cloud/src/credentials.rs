@@ -1,13 +1,14 @@
-//! The file of identities: made, extended and read here; the broker and the cloud only read it.
+//! The file of identities: made, extended and read here; the broker only reads it. The cloud writes into it what its
+//! database says (see `roster`); what must be known before the first cloud has started is added to it directly.
 //!
 //! A token is 256 random bits in base64url. The file holds its SHA-256 alone, so it can be shown exactly once.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -95,6 +96,18 @@ pub fn ensure(path: &Path) -> Result<CredentialFile, CredentialError> {
     }
 }
 
+/// The turn to change the file, among all processes; given back when dropped.
+///
+/// # Errors
+/// [`CredentialError`] names the file.
+pub(crate) fn lock(path: &Path) -> Result<File, CredentialError> {
+    let lock = path.with_extension("lock");
+    let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock);
+    let file = open.map_err(io_error("open", &lock))?;
+    file.lock().map_err(io_error("lock", &lock))?;
+    Ok(file)
+}
+
 /// Gives `name` a new token with this role, in place of one that it had, and returns the token: it is stored nowhere
 /// else.
 ///
@@ -102,6 +115,7 @@ pub fn ensure(path: &Path) -> Result<CredentialFile, CredentialError> {
 /// [`CredentialError`]; then the file is as it was.
 pub fn add(path: &Path, name: &str, role: Role) -> Result<String, CredentialError> {
     contract::ids::check_plain_name("identity", name)?;
+    let _turn = lock(path)?;
     let mut file = ensure(path)?;
     let token = new_token()?;
     file.identities.retain(|identity| identity.name != name);
@@ -155,7 +169,7 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     written
 }
 
-fn save(path: &Path, file: &CredentialFile) -> Result<(), CredentialError> {
+pub(crate) fn save(path: &Path, file: &CredentialFile) -> Result<(), CredentialError> {
     // Plain structs and strings: serialization to memory cannot fail.
     let mut text = serde_json::to_vec_pretty(file).unwrap_or_default();
     text.push(b'\n');
@@ -189,9 +203,22 @@ pub struct Credentials {
 
 #[derive(Debug)]
 struct Cached {
-    stamp: Option<(SystemTime, u64)>,
+    stamp: Option<Stamp>,
     file: CredentialFile,
 }
+
+/// What tells one version of the file from the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    modified: SystemTime,
+    bytes: u64,
+    inode: u64,
+    /// Whether the file was so young when it was looked at that a later version may have the same time.
+    young: bool,
+}
+
+/// File systems tell times apart that differ by this much, the coarse ones too.
+const YOUNG: Duration = Duration::from_secs(3);
 
 impl Credentials {
     /// Reads the file, making an empty one where there is none.
@@ -219,10 +246,15 @@ impl Credentials {
         })
     }
 
+    /// The identity behind a credential that is not in the file, with the groups that are.
+    pub fn resolve(&self, credential: &Credential) -> Identity {
+        self.with_file(|file| file.identity(credential))
+    }
+
     fn with_file<T>(&self, read: impl FnOnce(&CredentialFile) -> T) -> T {
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = stamp(&self.path);
-        if stamp != cached.stamp {
+        if stamp != cached.stamp || stamp.is_some_and(|stamp| stamp.young) {
             cached.stamp = stamp;
             match load(&self.path) {
                 Ok(file) => cached.file = file,
@@ -234,9 +266,12 @@ impl Credentials {
     }
 }
 
-fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+fn stamp(path: &Path) -> Option<Stamp> {
     let metadata = fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
+    let modified = metadata.modified().ok()?;
+    // A time in the future says nothing.
+    let young = !modified.elapsed().is_ok_and(|age| age >= YOUNG);
+    Some(Stamp { modified, bytes: metadata.len(), inode: metadata.ino(), young })
 }
 
 #[cfg(test)]

@@ -30,6 +30,9 @@ pub enum CloudError {
     /// The file of identities.
     #[error(transparent)]
     Credentials(#[from] CredentialError),
+    /// The database and the credential file do not come together.
+    #[error("the identities of database and credential file do not come together: {0}")]
+    Roster(String),
     /// A service ended by itself.
     #[error("a service of the cloud ended unexpectedly: {0}")]
     Service(String),

@@ -4,6 +4,7 @@
 //!
 //! - [`config`], [`error`], [`service`]: how a cloud is opened and run.
 //! - [`credentials`], [`signing`]: the file of identities that the broker and the cloud share; the key of manifests.
+//! - `roster`, `audit`: users, tokens, groups, invitations; who did what.
 //! - [`db`]: the database; the only place that knows its schema.
 //! - `mqtt`: the connection to the broker and what is published over it.
 //! - `ingest`: what relays send, persisted before it is acknowledged.
@@ -13,12 +14,14 @@
 //! No serial port is touched here, and no relay needs the cloud to finish what it began.
 
 pub mod api;
+mod audit;
 pub mod config;
 pub mod credentials;
 mod db;
 pub mod error;
 mod ingest;
 mod mqtt;
+mod roster;
 pub mod service;
 mod services;
 mod shared;

@@ -14,6 +14,7 @@ use crate::db::Db;
 use crate::error::CloudError;
 use crate::ingest::Ingest;
 use crate::mqtt::{self, Inbox};
+use crate::roster;
 use crate::services::counters::Counters;
 use crate::services::files::Kind;
 use crate::services::sync::Duties;
@@ -23,6 +24,9 @@ use crate::signing::{ManifestSigner, make_folder};
 
 /// Name of the database's file in the cloud's folder.
 const DATABASE: &str = "cloud.db";
+
+/// Passwords that are hashed at the same time.
+const HASHING: usize = 2;
 
 /// Requests of relays that wait to be looked at.
 const REQUESTS: usize = 1024;
@@ -53,6 +57,8 @@ impl Cloud {
             db,
             counters: Arc::new(counters),
             credentials,
+            roster: Mutex::new(()),
+            hashing: Semaphore::new(HASHING),
             signer,
             publisher: OnceLock::new(),
             compiling: Mutex::new(()),
@@ -60,6 +66,9 @@ impl Cloud {
             logins: LoginLimit::default(),
             uploads: Semaphore::new(api::UPLOADS),
         };
+        if let Err(failure) = roster::open(&shared).await {
+            return Err(CloudError::Roster(failure.to_string()));
+        }
         Ok(Self { shared: Arc::new(shared) })
     }
 

@@ -25,6 +25,10 @@ pub struct Shared {
     pub counters: Arc<Counters>,
     /// Identities.
     pub credentials: Credentials,
+    /// Held by whoever changes who there is.
+    pub roster: Mutex<()>,
+    /// Passwords that are hashed at the same time: each takes 19 MiB.
+    pub hashing: Semaphore,
     /// Signs manifests.
     pub signer: ManifestSigner,
     /// The connection to the broker, once the services run.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use contract::artifact::{Manifest, SignedManifest};
 use ed25519_dalek::{Signer as _, SigningKey};
 use sha2::{Digest as _, Sha256};
@@ -60,6 +60,16 @@ impl ManifestSigner {
     /// The public key in base64.
     pub(crate) fn public_key(&self) -> String {
         STANDARD.encode(self.key.verifying_key().as_bytes())
+    }
+
+    /// The keys that relays shall trust, in base64.
+    pub(crate) fn trusted(&self) -> Vec<String> {
+        vec![self.public_key()]
+    }
+
+    /// What a join token pins the key by: the first 16 bytes of its SHA-256, in base64url.
+    pub(crate) fn fingerprint(&self) -> String {
+        URL_SAFE_NO_PAD.encode(&Sha256::digest(self.key.verifying_key().as_bytes())[..16])
     }
 
     /// Signs a manifest.

@@ -19,6 +19,8 @@ mod crash;
 mod hostile;
 #[path = "all/models.rs"]
 mod models;
+#[path = "all/people.rs"]
+mod people;
 #[path = "all/presence.rs"]
 mod presence;
 #[path = "all/streams.rs"]

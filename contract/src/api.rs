@@ -23,11 +23,34 @@
 //! | `POST /models/{model}/compile` | operator | → [`ModelView`] with artifact and report |
 //! | `GET /artifacts/{artifact}/manifest` | viewer | → [`crate::artifact::SignedManifest`] |
 //! | `GET /counters` | viewer | → `{name: number}` |
+//! | `PUT /me/password` | any | [`PasswordChange`] → 204; ends the user's other sessions |
+//! | `GET /users` | admin | → `[UserView]` |
+//! | `PUT /users/{name}` | admin | [`UserChange`], with a password where the user is new → [`UserView`] |
+//! | `DELETE /users/{name}` | admin | → 204; revokes the user's tokens |
+//! | `GET /tokens` | any | → `[TokenView]`: an admin sees all, others their own |
+//! | `POST /tokens` | any | [`NewToken`] → 201 [`IssuedToken`]: the only time that the token is shown |
+//! | `DELETE /tokens/{name}` | any | → 204; an admin any, others their own |
+//! | `GET /groups` | admin | → `{group: [relay]}` |
+//! | `PUT /groups/{name}` | admin | `[relay]` → 204 |
+//! | `DELETE /groups/{name}` | admin | → 204 |
+//! | `GET /invitations` | admin | → `[InvitationView]`: those that are open |
+//! | `POST /invitations` | admin | [`NewInvitation`] → 201 [`IssuedInvitation`] |
+//! | `DELETE /invitations/{id}` | admin | → 204 |
+//! | `POST /join` | none | [`Join`] → [`Joined`]: a join token becomes a credential, once |
+//! | `POST /relays/{relay}/revoke` | admin | → 204; the relay's credential is not accepted any more |
+//! | `GET /audit?actor=A&action=P&target=T&result=R&source=S&since=TIME&until=TIME&before=ID&limit=N` | admin | → `[AuditView]`, newest first |
+//! | `GET /audit/export?format=jsonl` | admin | with the same filters → all of it, oldest first, as JSON lines or `csv` |
+//!
+//! Routes with `{relay}` in their path, and lists of relays, devices and commands, are about the relays of the asker's
+//! groups only, where it is limited to groups.
 //!
 //! `limit` is 1 to 1000 and 100 where absent. `before` counts in the newest journal of the device, unless `journal`
 //! names another (a relay with a new data folder counts from 1 again); older journals follow.
 //!
 //! Every answer that is not 2xx has an [`ApiError`] as its body. The credential is `Authorization: Bearer TOKEN`.
+
+use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -40,8 +63,40 @@ use crate::reading::Reading;
 use crate::state::{Device, RelayState};
 use crate::timestamp::Timestamp;
 
+pub use crate::people::*;
+
 /// The path that all others are under.
 pub const PREFIX: &str = "/api/v1";
+
+/// The header in which a client says what kind it is; the audit log shows it.
+pub const CLIENT_HEADER: &str = "x-tinymlaas-client";
+
+/// Kinds of clients of the HTTP API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Client {
+    /// Anybody who does not say.
+    Api,
+    /// The dashboard, for its visitor; the visitor's address is in `X-Forwarded-For`.
+    Page,
+    /// The command line.
+    Cli,
+}
+
+impl Client {
+    /// As it is written in the header and in the audit log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Client::Api => "api",
+            Client::Page => "page",
+            Client::Cli => "cli",
+        }
+    }
+
+    /// Reads the header.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Client::Api, Client::Page, Client::Cli].into_iter().find(|client| client.as_str() == text)
+    }
+}
 
 /// What went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,13 +123,20 @@ pub struct Health {
     pub version: String,
 }
 
-/// A login with a token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A login with a password or a token.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Login {
-    /// The token's name, such as `admin`.
+    /// The user's or the token's name, such as `admin`.
     pub name: String,
-    /// The token.
+    /// The user's password, or the token.
+    #[serde(alias = "password")]
     pub token: String,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// A session, as opened by a login.
@@ -95,6 +157,12 @@ pub struct Me {
     pub name: String,
     /// Its role.
     pub role: String,
+    /// The relays that it is limited to; absent means all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relays: Option<BTreeSet<RelayId>>,
+    /// Whether it is a user with a password, rather than a token.
+    #[serde(default)]
+    pub user: bool,
 }
 
 /// A relay as the cloud knows it.

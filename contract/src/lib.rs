@@ -10,7 +10,7 @@
 //! - [`request`], [`artifact`]: how a relay fetches what it builds.
 //! - [`cloud_command`]: the verbs that are addressed to the cloud.
 //! - [`access`]: who may publish and subscribe where.
-//! - [`api`]: the documents of the HTTP API.
+//! - [`api`], [`people`]: the documents of the HTTP API.
 //! - [`wire`]: the only place that encodes and decodes, and that decides what fits.
 //!
 //! No I/O lives here, and no dependency on any other crate of the workspace.
@@ -27,6 +27,7 @@ pub mod ids;
 pub mod lifecycle;
 pub mod limits;
 pub mod log;
+pub mod people;
 pub mod presence;
 pub mod reading;
 pub mod request;

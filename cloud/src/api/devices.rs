@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use contract::RelayId;
 use contract::api::DeviceView;
 use contract::state::{Device, DeviceStatus};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 
+use super::access::Who;
 use super::extract::Path;
 use super::refusal::Refusal;
 use crate::db::entity::{devices, relays};
@@ -16,7 +17,11 @@ use crate::services::{Failure, commands};
 use crate::shared::Shared;
 
 /// `GET /devices`
-pub async fn list(State(shared): State<Arc<Shared>>) -> Result<Json<Vec<DeviceView>>, Refusal> {
+pub async fn list(
+    State(shared): State<Arc<Shared>>,
+    Extension(who): Extension<Who>,
+) -> Result<Json<Vec<DeviceView>>, Refusal> {
+    let reach = &who.identity.reach;
     let rows = devices::Entity::find()
         .find_also_related(relays::Entity)
         .filter(devices::Column::Listed.eq(true))
@@ -25,8 +30,11 @@ pub async fn list(State(shared): State<Arc<Shared>>) -> Result<Json<Vec<DeviceVi
         .all(shared.db.read())
         .await
         .map_err(Failure::from)?;
-    let views: Result<Vec<_>, Failure> =
-        rows.into_iter().filter_map(|(device, relay)| Some(view(&relay?, device))).collect();
+    let views: Result<Vec<_>, Failure> = rows
+        .into_iter()
+        .filter_map(|(device, relay)| Some((relay.filter(|relay| reach.has(&relay.name))?, device)))
+        .map(|(relay, device)| view(&relay, device))
+        .collect();
     Ok(Json(views?))
 }
 

@@ -3,16 +3,19 @@
 
 mod access;
 mod artifacts;
+mod audit;
 mod commands;
 mod counters;
 mod datasets;
 mod devices;
 mod extract;
+mod from;
 mod health;
 mod history;
 pub(crate) mod login_limit;
 mod models;
 mod observe;
+mod people;
 mod refusal;
 mod relays;
 mod session;
@@ -22,7 +25,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{MethodRouter, get, post, put};
+use axum::routing::{MethodRouter, delete, get, post, put};
 
 pub use access::Access;
 
@@ -38,7 +41,7 @@ const BODY: usize = 64 * 1024;
 /// A route of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// `GET`, `POST` or `PUT`.
+    /// `GET`, `POST`, `PUT` or `DELETE`.
     pub method: &'static str,
     /// Its path under the prefix, with parameters in braces.
     pub path: &'static str,
@@ -93,6 +96,23 @@ fn all(shared: &Arc<Shared>) -> Routes {
         .add("POST", "/models/{model}/compile", Access::Operator, post(models::compile))
         .add("GET", "/artifacts/{artifact}/manifest", Access::Viewer, get(artifacts::manifest))
         .add("GET", "/counters", Access::Viewer, get(counters::get))
+        .add("PUT", "/me/password", Access::Person, put(session::password))
+        .add("GET", "/users", Access::Admin, get(people::list_users))
+        .add("PUT", "/users/{name}", Access::Admin, put(people::put_user))
+        .add("DELETE", "/users/{name}", Access::Admin, delete(people::remove_user))
+        .add("GET", "/tokens", Access::Person, get(people::list_tokens))
+        .add("POST", "/tokens", Access::Person, post(people::create_token))
+        .add("DELETE", "/tokens/{name}", Access::Person, delete(people::revoke_token))
+        .add("GET", "/groups", Access::Admin, get(people::list_groups))
+        .add("PUT", "/groups/{name}", Access::Admin, put(people::put_group))
+        .add("DELETE", "/groups/{name}", Access::Admin, delete(people::remove_group))
+        .add("GET", "/invitations", Access::Admin, get(people::list_invitations))
+        .add("POST", "/invitations", Access::Admin, post(people::invite))
+        .add("DELETE", "/invitations/{id}", Access::Admin, delete(people::withdraw))
+        .add("POST", "/join", Access::Open, post(people::join))
+        .add("POST", "/relays/{relay}/revoke", Access::Admin, post(people::revoke_relay))
+        .add("GET", "/audit", Access::Admin, get(audit::list))
+        .add("GET", "/audit/export", Access::Admin, get(audit::export))
 }
 
 struct Routes {

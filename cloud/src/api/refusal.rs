@@ -73,7 +73,11 @@ impl From<BytesRejection> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.status, Json(self.error)).into_response()
+        let code = self.error.code.clone();
+        let mut response = (self.status, Json(self.error)).into_response();
+        // For the audit log.
+        response.extensions_mut().insert(code);
+        response
     }
 }
 

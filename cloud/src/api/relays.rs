@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use contract::api::RelayView;
 use contract::{RelayId, Timestamp};
 use sea_orm::{EntityTrait, QueryOrder};
 
+use super::access::Who;
 use super::extract::Path;
 use super::refusal::Refusal;
 use crate::db::entity::relays;
@@ -15,9 +16,13 @@ use crate::services::{Failure, commands};
 use crate::shared::Shared;
 
 /// `GET /relays`
-pub async fn list(State(shared): State<Arc<Shared>>) -> Result<Json<Vec<RelayView>>, Refusal> {
+pub async fn list(
+    State(shared): State<Arc<Shared>>,
+    Extension(who): Extension<Who>,
+) -> Result<Json<Vec<RelayView>>, Refusal> {
     let rows = relays::Entity::find().order_by_asc(relays::Column::Name).all(shared.db.read()).await;
-    let views: Result<Vec<_>, Failure> = rows.map_err(Failure::from)?.into_iter().map(view).collect();
+    let views: Result<Vec<_>, Failure> =
+        rows.map_err(Failure::from)?.into_iter().filter(|row| who.identity.reach.has(&row.name)).map(view).collect();
     Ok(Json(views?))
 }
 

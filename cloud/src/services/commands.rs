@@ -1,14 +1,16 @@
 //! Commands to relays: accepted here, written down, then published by the outbox.
 
+use contract::access::Reach;
 use contract::api::CommandView;
 use contract::command::Command;
 use contract::event::Event;
 use contract::limits::MAX_COMMAND_BYTES;
 use contract::{Code, CommandId, RelayId, State, Timestamp, Topic, wire};
 use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::failure::Failure;
+use crate::audit::{self, Actor, Deed};
 use crate::db::entity::{commands, devices, events, relays};
 use crate::shared::Shared;
 
@@ -31,7 +33,7 @@ pub async fn relay_row(shared: &Shared, relay: &str) -> Result<relays::Model, Fa
 ///
 /// # Errors
 /// As [`Command::parse`]; `conflict` where another command has this id already.
-pub async fn accept(shared: &Shared, relay: &str, payload: &[u8], by: &str) -> Result<CommandView, Failure> {
+pub async fn accept(shared: &Shared, relay: &str, payload: &[u8], by: &Actor) -> Result<CommandView, Failure> {
     let relay = relay_row(shared, relay).await?;
     let mut command = Command::parse(&with_id(payload)?)?;
     if command.issued_at.is_none() {
@@ -65,7 +67,7 @@ pub async fn accept(shared: &Shared, relay: &str, payload: &[u8], by: &str) -> R
         verb: Set(command.action.verb().to_owned()),
         device: Set(command.action.device().map(|device| device.as_str().to_owned())),
         origin: Set("api".into()),
-        issued_by: Set(Some(by.to_owned())),
+        issued_by: Set(Some(by.name.clone())),
         body: Set(Some(body)),
         message: Set(String::new()),
         progress: Set(0.0),
@@ -79,10 +81,23 @@ pub async fn accept(shared: &Shared, relay: &str, payload: &[u8], by: &str) -> R
         ..Default::default()
     };
     let row = row.insert(&txn).await?;
+    let deed = Deed::done(&format!("command.{}", row.verb), &target(&relay.name, row.device.as_deref()));
+    audit::record(&txn, by, deed.with(json!({"command": row.command, "model": model(&command)}))).await?;
     txn.commit().await?;
-    tracing::info!(relay = %relay.name, command = %row.command, verb = %row.verb, by, "accepted a command");
+    tracing::info!(relay = %relay.name, command = %row.command, verb = %row.verb, by = by.name, "accepted a command");
     shared.outbox.notify_one();
     view(&relay.name, row)
+}
+
+/// What the audit log calls the target of a command.
+pub fn target(relay: &str, device: Option<&str>) -> String {
+    device.map_or_else(|| relay.to_owned(), |device| format!("{relay}/{device}"))
+}
+
+/// What a command is to bring, for the audit log.
+pub fn model(command: &Command) -> Value {
+    let json = command.to_json();
+    json.get("model").or_else(|| json.get("artifact")).cloned().unwrap_or(Value::Null)
 }
 
 /// The payload with a fresh id where it has none.
@@ -113,6 +128,8 @@ pub struct Query {
     pub device: Option<String>,
     /// How many at most.
     pub limit: u64,
+    /// Only of relays within.
+    pub reach: Reach,
 }
 
 /// Commands, newest first, without events.
@@ -123,6 +140,9 @@ pub async fn list(shared: &Shared, query: &Query) -> Result<Vec<CommandView>, Fa
     let mut find = commands::Entity::find().find_also_related(relays::Entity);
     if let Some(relay) = &query.relay {
         find = find.filter(commands::Column::RelayId.eq(relay_row(shared, relay).await?.id));
+    }
+    if let Reach::Only(relays) = &query.reach {
+        find = find.filter(relays::Column::Name.is_in(relays.iter().map(RelayId::as_str)));
     }
     if let Some(device) = &query.device {
         find = find.filter(commands::Column::Device.eq(device.as_str()));

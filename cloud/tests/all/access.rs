@@ -1,12 +1,12 @@
 //! Every route against every kind of credential, and sessions.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cloud::api::Access;
 use cloud::credentials;
 use contract::access::Role;
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::World;
 
@@ -35,20 +35,62 @@ async fn every_route_lets_in_whom_its_documentation_says_and_nobody_else() {
         assert!(served.contains(&(method.as_str(), path.as_str())), "{method} {path} is documented and not served");
     }
     assert_eq!(documented.len(), served.len(), "a route is not documented");
-    let login = json!({"name": "victor", "token": world.tokens.viewer}).to_string().into_bytes();
-    let session = cloud.api.call("POST", "/login", login).await.1["token"].as_str().unwrap().to_owned();
     let t = &world.tokens;
-    let callers: [(&str, &str, &[Access]); 8] = [
-        ("nobody", "", &[]),
-        ("a wrong token", "wrong", &[]),
-        ("a relay", &t.bench, &[]),
-        ("the cloud", &t.cloud, &[]),
-        ("a viewer", &t.viewer, &[Access::Person, Access::Viewer]),
-        ("a viewer's session", &session, &[Access::Person, Access::Viewer]),
-        ("an operator", &t.operator, &[Access::Person, Access::Viewer, Access::Operator]),
-        ("an admin", &t.admin, &[Access::Person, Access::Viewer, Access::Operator]),
+    let admin = &cloud.api;
+    for (group, relay) in [("hall", "bench"), ("attic", "other")] {
+        assert_eq!(admin.send("PUT", &format!("/groups/{group}"), json!([relay])).await.0, StatusCode::NO_CONTENT);
+    }
+    let token = async |name: &str, role: &str, more: Value| {
+        let mut wanted = json!({"name": name, "role": role});
+        wanted.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let (status, issued) = admin.send("POST", "/tokens", wanted).await;
+        assert_eq!(status, StatusCode::CREATED, "{issued}");
+        issued["token"].as_str().unwrap().to_owned()
+    };
+    let inside = token("inside", "operator", json!({"groups": ["hall"]})).await;
+    let outside = token("outside", "operator", json!({"groups": ["attic"]})).await;
+    let outside_viewer = token("outside-viewer", "viewer", json!({"groups": ["attic"]})).await;
+    let revoked = token("revoked", "admin", json!({})).await;
+    assert_eq!(admin.call("DELETE", "/tokens/revoked", Vec::new()).await.0, StatusCode::NO_CONTENT);
+    let expired = token("expired", "admin", json!({"valid_s": 1})).await;
+    let user = json!({"role": "admin", "password": "correct horse"});
+    assert_eq!(admin.send("PUT", "/users/ada", user).await.0, StatusCode::OK);
+    let session = async |name: &str, secret: &str| {
+        let (status, session) = admin.with("").send("POST", "/login", json!({"name": name, "token": secret})).await;
+        assert_eq!(status, StatusCode::OK, "{session}");
+        session["token"].as_str().unwrap().to_owned()
+    };
+    let viewers_session = session("victor", &t.viewer).await;
+    let admins_session = session("ada", "correct horse").await;
+    let ended = session("ada", "correct horse").await;
+    assert_eq!(admin.with(&ended).call("POST", "/logout", Vec::new()).await.0, StatusCode::NO_CONTENT);
+    let expires = cloud.api.with(&expired);
+    while expires.call("GET", "/me", Vec::new()).await.0 != StatusCode::UNAUTHORIZED {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let viewer: &[Access] = &[Access::Person, Access::Viewer];
+    let operator: &[Access] = &[Access::Person, Access::Viewer, Access::Operator];
+    let all: &[Access] = &[Access::Person, Access::Viewer, Access::Operator, Access::Admin];
+    // Name, token, what it may, whether the relay of the paths is within its groups.
+    let callers: [(&str, &str, &[Access], bool); 16] = [
+        ("nobody", "", &[], true),
+        ("a wrong token", "wrong", &[], true),
+        ("a relay", &t.bench, &[], true),
+        ("the cloud", &t.cloud, &[], true),
+        ("a revoked token", &revoked, &[], true),
+        ("an expired token", &expired, &[], true),
+        ("a session that was ended", &ended, &[], true),
+        ("a join token", "bench.kkkkkkkkkkkkkkkkkkkkkk.sssssssssssssssssssssssssssssssssssssssssss", &[], true),
+        ("a viewer", &t.viewer, viewer, true),
+        ("a viewer's session", &viewers_session, viewer, true),
+        ("a viewer of another group", &outside_viewer, viewer, false),
+        ("an operator", &t.operator, operator, true),
+        ("an operator of the group", &inside, operator, true),
+        ("an operator of another group", &outside, operator, false),
+        ("an admin", &t.admin, all, true),
+        ("a user who is admin", &admins_session, all, true),
     ];
-    let mut tried = 0;
+    let (mut tried, mut refusals) = (0, 0);
     for route in &cloud.routes {
         let (_, _, role) =
             documented.iter().find(|(method, path, _)| *method == route.method && *path == route.path).unwrap();
@@ -57,26 +99,29 @@ async fn every_route_lets_in_whom_its_documentation_says_and_nobody_else() {
             "any" => Access::Person,
             "viewer" => Access::Viewer,
             "operator" => Access::Operator,
+            "admin" => Access::Admin,
             other => panic!("{} {} is documented for '{other}'", route.method, route.path),
         };
         assert_eq!(route.access, expected, "{} {}", route.method, route.path);
         if route.path == "/logout" || route.path == "/login" {
             continue;
         }
-        let path = route.path.replace(['{', '}'], "");
-        for (who, token, allowed) in &callers {
+        let path = route.path.replace("{relay}", "bench").replace("{id}", "1").replace(['{', '}'], "");
+        for (who, token, allowed, within) in &callers {
             let (status, body) = cloud.api.with(token).call(route.method, &path, Vec::new()).await;
             let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-            let may = route.access == Access::Open || allowed.contains(&route.access);
-            assert_eq!(refused, !may, "{who} on {} {path}: {status}", route.method);
+            let reaches = *within || !route.path.contains("{relay}");
+            let may = route.access == Access::Open || allowed.contains(&route.access) && reaches;
+            assert_eq!(refused, !may, "{who} on {} {path}: {status} {body}", route.method);
             assert!(status != StatusCode::INTERNAL_SERVER_ERROR, "{who} on {} {path}: {body}", route.method);
             if !status.is_success() && route.path != "/health" {
                 assert!(body["code"].is_string() && body["message"].is_string(), "{path}: {body}");
             }
             tried += 1;
+            refusals += usize::from(refused);
         }
     }
-    eprintln!("{tried} combinations of route and caller");
+    eprintln!("{tried} combinations of route and caller, {refusals} refused");
     cloud.stop().await;
 }
 
@@ -104,7 +149,7 @@ async fn sessions_begin_and_end() {
         cloud.api.with("").call("POST", "/login", body).await
     };
     let (status, session) = login("victor", &world.tokens.viewer).await;
-    assert_eq!((status, &session["me"]), (StatusCode::OK, &json!({"name": "victor", "role": "viewer"})));
+    assert_eq!((status, &session["me"]), (StatusCode::OK, &json!({"name": "victor", "role": "viewer", "user": false})));
     let mine = cloud.api.with(session["token"].as_str().unwrap());
     assert_eq!(mine.get("/me").await["name"], "victor");
     // The session outlives a restart of the cloud, and ends with a logout.

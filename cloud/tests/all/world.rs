@@ -118,7 +118,7 @@ impl Running {
 
     pub async fn stop(self) {
         self.stop.cancel();
-        tokio::time::timeout(Duration::from_secs(15), self.task).await.expect("the cloud does not stop").unwrap();
+        tokio::time::timeout(Duration::from_secs(60), self.task).await.expect("the cloud does not stop").unwrap();
     }
 }
 
@@ -149,11 +149,20 @@ impl Api {
         let response = request.send().await.unwrap();
         let status = response.status();
         assert!(response.headers().contains_key("x-request-id"), "{path}");
+        let json = response.headers().get("content-type").is_some_and(|kind| kind == "application/json");
         let text = response.bytes().await.unwrap();
+        if status.is_success() && !json {
+            return (status, Value::String(String::from_utf8(text.to_vec()).unwrap()));
+        }
         if text.is_empty() {
             return (status, Value::Null);
         }
         (status, serde_json::from_slice(&text).unwrap_or_else(|_| panic!("{path}: no JSON: {text:?}")))
+    }
+
+    /// The same with a JSON body.
+    pub async fn send(&self, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
+        self.call(method, path, body.to_string().into_bytes()).await
     }
 
     pub async fn get(&self, path: &str) -> Value {
@@ -164,7 +173,7 @@ impl Api {
 
     /// Asks until the answer satisfies `done`.
     pub async fn until(&self, path: &str, done: impl Fn(&Value) -> bool) -> Value {
-        let end = Instant::now() + Duration::from_secs(30);
+        let end = Instant::now() + Duration::from_secs(60);
         loop {
             let (_, body) = self.call("GET", path, Vec::new()).await;
             if done(&body) {

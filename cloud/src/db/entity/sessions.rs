@@ -7,9 +7,9 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub token_sha256: String,
-    /// Of the identity.
+    /// Of the user or the token.
     pub name: String,
-    /// Hash of the identity's own token: a session ends when that is replaced.
+    /// SHA-256 of the token, or of the stored password: a session ends when that is replaced.
     pub identity_sha256: String,
     /// µs.
     pub created_at: i64,
