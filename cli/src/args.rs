@@ -217,6 +217,13 @@ pub enum DeviceVerb {
         /// The board has a sensor of its own and speaks when it likes.
         #[arg(long)]
         serial: bool,
+        /// The board runs firmware that is not ours and prints lines such as 'Person score: {person}%': {name} is a number,
+        /// {=} a label, {} anything.
+        #[arg(long, value_name = "PATTERN", conflicts_with = "serial")]
+        text: Option<contract::pattern::Pattern>,
+        /// Speed of its serial line in bits per second, where it is not the board's usual one.
+        #[arg(long, value_name = "BAUD", requires = "text", value_parser = clap::value_parser!(u32).range(300..=4_000_000))]
+        baud: Option<u32>,
     },
 }
 

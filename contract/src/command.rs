@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::fields::Fields;
 use crate::ids::{ArtifactId, CommandId, DeviceId, ModelRef};
 use crate::limits::{MAX_COMMAND_BYTES, MAX_TIMEOUT_S};
+use crate::pattern::Pattern;
 use crate::timestamp::Timestamp;
 use crate::wire::Malformed;
 
@@ -107,7 +108,7 @@ pub enum Payload {
 }
 
 /// How a device is observed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Observe {
     /// Whether readings are taken at all.
@@ -116,11 +117,17 @@ pub struct Observe {
     pub source: Source,
     /// Time between two inputs, in milliseconds, 10 to 3,600,000; only for `samples`.
     pub interval_ms: u32,
+    /// How the lines read; required by `text`, and only for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<Pattern>,
+    /// Speed of the serial line in bits per second where it is not the board's usual one; only for `text`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baud: Option<u32>,
 }
 
 impl Default for Observe {
     fn default() -> Self {
-        Self { enabled: true, source: Source::Samples, interval_ms: 1000 }
+        Self { enabled: true, source: Source::Samples, interval_ms: 1000, pattern: None, baud: None }
     }
 }
 
@@ -129,6 +136,10 @@ impl Observe {
     pub const MIN_INTERVAL_MS: u32 = 10;
     /// The longest time between two inputs, in milliseconds.
     pub const MAX_INTERVAL_MS: u32 = 3_600_000;
+    /// The slowest serial line, in bits per second.
+    pub const MIN_BAUD: u32 = 300;
+    /// The fastest serial line, in bits per second.
+    pub const MAX_BAUD: u32 = 4_000_000;
 }
 
 /// Where a model's inputs come from.
@@ -139,6 +150,8 @@ pub enum Source {
     Samples,
     /// The board has a sensor of its own and speaks when it likes.
     Serial,
+    /// The board runs firmware that is not ours and prints lines; a pattern says how they read.
+    Text,
 }
 
 impl Action {
@@ -242,7 +255,7 @@ impl Command {
         match &self.action {
             Action::Install { what, observe, .. } => {
                 put_payload(&mut put, what);
-                if let Some(observe) = observe {
+                if let Some(observe) = &observe {
                     put("observe", json!(observe));
                 }
             }
@@ -346,7 +359,7 @@ fn parse_payload(fields: &mut Fields) -> Result<Payload, Malformed> {
 fn parse_observe(fields: &mut Fields) -> Result<Option<Observe>, Malformed> {
     let observe: Option<Observe> = fields
         .optional("observe", "an object such as {\"enabled\":true,\"source\":\"samples\",\"interval_ms\":1000}")?;
-    if let Some(observe) = observe {
+    if let Some(observe) = &observe {
         let allowed = Observe::MIN_INTERVAL_MS..=Observe::MAX_INTERVAL_MS;
         if !allowed.contains(&observe.interval_ms) {
             return Err(fields.invalid(
@@ -358,6 +371,34 @@ fn parse_observe(fields: &mut Fields) -> Result<Option<Observe>, Malformed> {
                     allowed.end()
                 ),
             ));
+        }
+    }
+    if let Some(observe) = &observe {
+        match (observe.source, &observe.pattern) {
+            (Source::Text, None) => {
+                return Err(fields.missing(
+                    "observe.pattern",
+                    "the source 'text' needs 'observe.pattern', such as \"Person score: {person}%\"",
+                ));
+            }
+            (Source::Samples | Source::Serial, Some(_)) => {
+                return Err(fields.invalid("observe.pattern", "'observe.pattern' is only for the source 'text'"));
+            }
+            _ => {}
+        }
+        let allowed = Observe::MIN_BAUD..=Observe::MAX_BAUD;
+        if let Some(baud) = observe.baud {
+            if observe.source != Source::Text {
+                return Err(fields.invalid("observe.baud", "'observe.baud' is only for the source 'text'"));
+            }
+            if !allowed.contains(&baud) {
+                let message = format!(
+                    "'observe.baud' is {baud}; expected {} to {} bits per second",
+                    allowed.start(),
+                    allowed.end()
+                );
+                return Err(fields.invalid("observe.baud", message));
+            }
         }
     }
     Ok(observe)

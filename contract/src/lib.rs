@@ -28,6 +28,7 @@ pub mod lifecycle;
 pub mod limits;
 pub mod log;
 pub mod people;
+pub mod pattern;
 pub mod presence;
 pub mod reading;
 pub mod request;

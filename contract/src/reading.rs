@@ -17,8 +17,9 @@ pub struct Reading {
     pub device_seq: u64,
     /// The relay's monotonic clock, in milliseconds; differences are meaningful while `epoch` stays.
     pub mono_ms: u64,
-    /// What runs on the board.
-    pub artifact: ArtifactId,
+    /// What runs on the board; absent where firmware that is not ours prints text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<ArtifactId>,
     /// The model's name and version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelRef>,
@@ -28,6 +29,9 @@ pub struct Reading {
     /// All outputs, dequantized; one that is not a finite number travels as `null`.
     #[serde(default, deserialize_with = "numbers_or_null")]
     pub outputs: Vec<f32>,
+    /// Names of the outputs, where no artifact gives them: the pattern's fields.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output_names: Vec<String>,
     /// Time of one inference as measured on the board, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_us: Option<u64>,

@@ -29,10 +29,14 @@ pub async fn run(context: &Context, verb: DeviceVerb) -> Result<(), Failure> {
             let command = Command::new(Action::SetBoard { device: view.state.device, board });
             return follow_shown(context, &view.relay, &command).await.map(drop);
         }
-        DeviceVerb::Observe { target, off, interval_ms, serial } => {
+        DeviceVerb::Observe { target, off, interval_ms, serial, text, baud } => {
             let view = Api::new(context)?.find_device(&target.device).await?;
-            let source = if serial { Source::Serial } else { Source::Samples };
-            let observe = Observe { enabled: !off, source, interval_ms };
+            let source = match (&text, serial) {
+                (Some(_), _) => Source::Text,
+                (None, true) => Source::Serial,
+                (None, false) => Source::Samples,
+            };
+            let observe = Observe { enabled: !off, source, interval_ms, pattern: text, baud };
             let command = Command::new(Action::Observe { device: view.state.device, observe });
             return follow_shown(context, &view.relay, &command).await.map(drop);
         }

@@ -27,7 +27,7 @@ fn the_demo_does_the_main_job_and_a_second_start_goes_on() {
         fleet.until(20, "five readings are stored", |fleet| fleet.device(device).readings >= 5);
         let readings = fleet.readings(device, 5);
         for reading in &readings {
-            assert_eq!(reading.artifact, firmware.artifact);
+            assert_eq!(reading.artifact.as_ref(), Some(&firmware.artifact));
             assert!(reading.expected.is_some() && reading.prediction.is_some(), "{reading:?}");
             let input = reading.input.as_ref().expect("the digit travels with its prediction");
             assert_eq!(input.shape.iter().product::<u32>(), 64);

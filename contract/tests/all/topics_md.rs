@@ -228,6 +228,10 @@ fn every_limit_is_on_the_page() {
         ("`timeout_s`", u64::from(limits::MAX_TIMEOUT_S)),
         ("`observe.interval_ms`", u64::from(Observe::MAX_INTERVAL_MS)),
         ("`observe.interval_ms`", u64::from(Observe::MIN_INTERVAL_MS)),
+        ("`observe.baud`", u64::from(Observe::MIN_BAUD)),
+        ("`observe.baud`", u64::from(Observe::MAX_BAUD)),
+        ("`observe.pattern`", contract::pattern::MAX_BYTES as u64),
+        ("`observe.pattern`", contract::pattern::MAX_FIELDS as u64),
     ] {
         let row = table.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("no row for {what}"));
         let numbers: Vec<&str> = row.split(|c: char| !c.is_ascii_digit()).collect();

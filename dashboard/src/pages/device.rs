@@ -68,6 +68,18 @@ impl DevicePage {
         self.observe().source == Source::Samples
     }
 
+    fn is_text(&self) -> bool {
+        self.observe().source == Source::Text
+    }
+
+    fn pattern(&self) -> String {
+        self.observe().pattern.map(String::from).unwrap_or_default()
+    }
+
+    fn baud(&self) -> String {
+        self.observe().baud.map(|baud| baud.to_string()).unwrap_or_default()
+    }
+
     /// The outputs of a reading as JSON, for the script that draws them.
     fn scores(&self, reading: &ReadingView) -> String {
         serde_json::to_string(&reading.outputs).unwrap_or_default()
@@ -78,7 +90,7 @@ impl DevicePage {
     }
 
     fn observe(&self) -> Observe {
-        self.device.state.observe.unwrap_or_default()
+        self.device.state.observe.clone().unwrap_or_default()
     }
 
     /// Whether `model` is what runs on the device.

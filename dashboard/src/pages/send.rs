@@ -29,6 +29,8 @@ pub(crate) struct CommandForm {
     observing: String,
     source: String,
     interval_ms: String,
+    pattern: String,
+    baud: String,
     /// The command to cancel.
     command: String,
 }
@@ -50,6 +52,7 @@ fn observe(form: &CommandForm) -> Result<Observe, PageError> {
     let source = match form.source.as_str() {
         "samples" | "" => Source::Samples,
         "serial" => Source::Serial,
+        "text" => Source::Text,
         other => return Err(PageError::Form { message: format!("There is no source '{other}'.") }),
     };
     let interval_ms = if form.interval_ms.is_empty() {
@@ -57,7 +60,12 @@ fn observe(form: &CommandForm) -> Result<Observe, PageError> {
     } else {
         field("interval in milliseconds", &form.interval_ms)?
     };
-    Ok(Observe { enabled, source, interval_ms })
+    let (mut pattern, mut baud) = (None, None);
+    if source == Source::Text {
+        pattern = Some(field("pattern", &form.pattern)?);
+        baud = (!form.baud.trim().is_empty()).then(|| field("baud", &form.baud)).transpose()?;
+    }
+    Ok(Observe { enabled, source, interval_ms, pattern, baud })
 }
 
 fn action(form: &CommandForm, device: &str) -> Result<Action, PageError> {

@@ -3,6 +3,7 @@
 pub mod discover;
 pub mod line;
 pub mod observe;
+pub mod read_text;
 pub mod registry;
 pub mod worker;
 

@@ -68,7 +68,7 @@ pub async fn run(worker: &mut Worker, info: Info, observe: Observe) -> Result<Re
     let result = worker
         .idle_at_board(move |line, ear| match observer.observe.source {
             Source::Samples => observer.feed(line, ear),
-            Source::Serial => observer.listen(line, ear),
+            Source::Serial | Source::Text => observer.listen(line, ear),
         })
         .await;
     Ok(result)
@@ -140,10 +140,11 @@ impl Observer {
             device: self.device.clone(),
             device_seq: u64::from(outcome.device_seq),
             mono_ms: u64::try_from(self.relay.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            artifact: self.artifact.clone(),
+            artifact: Some(self.artifact.clone()),
             model: self.model.clone(),
             prediction: self.prediction(&outcome.output, &outputs),
             outputs,
+            output_names: Vec::new(),
             latency_us: Some(u64::from(outcome.latency_us)),
             expected: sample.map(|sample| sample.label.clone()).filter(|label| !label.is_empty()),
             sample: fed.and_then(|(sample, _)| u32::try_from(sample).ok()),

@@ -136,7 +136,7 @@ pub struct Registry {
 
 /// What commands can depend on; whatever is not in here changes without changing the state's version.
 type Dependable<'a> =
-    (&'a DeviceId, &'a str, bool, Option<&'a ArtifactId>, Option<bool>, Option<Observe>, Option<&'a Code>);
+    (&'a DeviceId, &'a str, bool, Option<&'a ArtifactId>, Option<bool>, Option<&'a Observe>, Option<&'a Code>);
 
 impl Registry {
     /// Counts versions on from `version`.
@@ -185,7 +185,7 @@ impl Registry {
                 facts.plug.is_some(),
                 firmware.map(|f| &f.artifact),
                 firmware.map(|f| f.verified),
-                row.observe,
+                row.observe.as_ref(),
                 facts.problem.as_ref().map(|problem| &problem.code),
             );
             hash.update(serde_json::to_vec(&dependable).unwrap_or_default());

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use contract::Code;
 use contract::event::DeviceReport;
+use contract::pattern::Pattern;
 use contract::state::{DeviceStatus, Firmware, Problem};
 use contract::timestamp::Timestamp;
 use firmware::message::Info;
 
 use super::line::Ear;
 use super::observe;
+use super::read_text;
 use super::registry::{Facts, Slot};
 use crate::error::{JournalError, RelayError};
 use crate::journal::{DeviceRow, Installed};
@@ -120,6 +122,11 @@ impl Worker {
     /// What is done while no command waits: get to know the board, observe it.
     async fn idle_work(&mut self) -> Result<Result<(), Fault>, JournalError> {
         let facts = self.slot.facts();
+        if !facts.row.unsettled
+            && let Some((pattern, baud)) = read_text::wanted(facts.row.observe.as_ref())
+        {
+            return self.read_text(pattern, baud).await;
+        }
         // A board of unknown type is left alone: opening its port might reset it.
         if self.relay.boards.get(&facts.row.board).is_none() {
             return Ok(Ok(()));
@@ -146,6 +153,17 @@ impl Worker {
             Some(observe) if observe.enabled => observe::run(self, info, observe).await,
             _ => Ok(Ok(())),
         }
+    }
+
+    /// Firmware that is not ours is not asked anything: it would not understand.
+    async fn read_text(&mut self, pattern: Pattern, baud: Option<u32>) -> Result<Result<(), Fault>, JournalError> {
+        self.asked = false;
+        self.note(|facts| {
+            facts.status = DeviceStatus::Running;
+            facts.problem = None;
+        })
+        .await?;
+        Ok(read_text::run(self, pattern, baud).await)
     }
 
     /// Asks the board what runs on it and notes it. `None`: there is nothing to talk to.

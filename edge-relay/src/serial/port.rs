@@ -83,6 +83,19 @@ impl SerialLine {
         Self { plug, baud, open: None }
     }
 
+    /// Changes the speed; a port that is open at another one is closed.
+    pub fn set_baud(&mut self, baud: u32) {
+        if self.baud != baud {
+            self.close();
+            self.baud = baud;
+        }
+    }
+
+    /// The speed, in bits per second.
+    pub fn baud(&self) -> u32 {
+        self.baud
+    }
+
     /// Path of the port.
     pub fn path(&self) -> &str {
         &self.plug.port

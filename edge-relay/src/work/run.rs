@@ -56,13 +56,13 @@ pub async fn without_device(relay: Arc<Relay>, ticket: Arc<Ticket>) {
 
 async fn work(worker: &mut Worker, ticket: &Arc<Ticket>) -> Result<Done, Halt> {
     match &ticket.command.action {
-        Action::Install { what, observe, .. } => install::run(worker, ticket, what, *observe).await,
+        Action::Install { what, observe, .. } => install::run(worker, ticket, what, observe.clone()).await,
         Action::Erase { .. } => verbs::erase(worker, ticket).await,
         Action::Restart { .. } => verbs::restart(worker, ticket).await,
         Action::Identify { .. } => verbs::identify(worker, ticket).await,
         Action::SelfTest { .. } => verbs::self_test(worker, ticket).await,
         Action::Evaluate { .. } => evaluate::run(worker, ticket).await,
-        Action::Observe { observe, .. } => verbs::observe(worker, ticket, *observe).await,
+        Action::Observe { observe, .. } => verbs::observe(worker, ticket, observe.clone()).await,
         Action::SetBoard { board, .. } => verbs::set_board(worker, board).await,
         _ => Err(Failure::new(Code::INTERNAL, "this verb is not about a device").into()),
     }

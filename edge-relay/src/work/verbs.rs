@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::Code;
-use contract::command::{Action, Observe, Payload};
+use contract::command::{Action, Observe, Payload, Source};
 use contract::lifecycle::State;
 use contract::log::Phase;
 use contract::state::DeviceStatus;
@@ -211,6 +211,7 @@ pub(super) async fn self_test(worker: &mut Worker, ticket: &Arc<Ticket>) -> Resu
 /// `observe`.
 pub(super) async fn observe(worker: &mut Worker, ticket: &Arc<Ticket>, observe: Observe) -> Result<Done, Halt> {
     if observe.enabled
+        && observe.source != Source::Text
         && let Some(installed) = worker.row().firmware
     {
         // A board that another relay has flashed: get what is needed to understand its answers.
@@ -219,8 +220,14 @@ pub(super) async fn observe(worker: &mut Worker, ticket: &Arc<Ticket>, observe: 
         let relay = worker.relay.clone();
         ticket.guard(fetch::artifact(&relay, ticket, &what, &board.board)).await?;
     }
-    worker.note(|facts| facts.row.observe = Some(observe)).await?;
     let message = if observe.enabled { "observing" } else { "not observing any more" };
+    let is_text = observe.source == Source::Text;
+    let was_text = worker.row().observe.is_some_and(|before| before.source == Source::Text);
+    worker.note(|facts| facts.row.observe = Some(observe)).await?;
+    if was_text != is_text {
+        // Whoever listened to the lines of other firmware did not ask the board what it runs.
+        worker.begin_anew();
+    }
     Ok((message.to_owned(), None))
 }
 

@@ -15,4 +15,5 @@ mod model;
 mod outage;
 mod promises;
 mod real_models;
+mod text;
 mod uno;

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use firmware::message::HostMessage;
+use firmware::message::{BoardMessage, HostMessage};
 use firmware::session::{Ask, Event, FlashReport};
 
 use super::tool::Tool;
@@ -130,9 +130,16 @@ impl Programmer for Avrdude {
         Ask::new(HostMessage::Hello, Duration::from_millis(500), 20)
     }
 
-    fn unanswered(&self, _: &mut SerialLine, _: &mut Ear) -> Result<Condition, Fault> {
-        // A bootloader cannot tell what is in the flash, and whoever wrote it owes us no answer.
-        Ok(Condition::Foreign)
+    fn unanswered(&self, line: &mut SerialLine, ear: &mut Ear) -> Result<Condition, Fault> {
+        // What came right after the reset may have been taken for a programmer's by the bootloader, which then waits for
+        // more: one reset more, and it counts.
+        line.pulse()?;
+        match line.run(&mut self.hello(), &mut |event| ear.hear(event)) {
+            Ok(BoardMessage::Info(info)) => Ok(Condition::Running(Box::new(info))),
+            // A bootloader cannot tell what is in the flash, and whoever wrote it owes us no answer.
+            Ok(_) | Err(Fault::Session(_)) => Ok(Condition::Foreign),
+            Err(fault) => Err(fault),
+        }
     }
 
     fn is_atomic(&self) -> bool {
