@@ -27,7 +27,8 @@ const MODEL: &[u8] = include_bytes!("../../../models/digits/digits.onnx");
 const NAME: &str = "digits";
 /// Pixels are 0 to 16; the network was trained on 0 to 1.
 const INPUT_SCALE: &str = "0.0625";
-const INSTALL_PATIENCE: Duration = Duration::from_secs(120);
+const INSTALL_PATIENCE: Duration = Duration::from_secs(300);
+const PREDICTION_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Does the main job.
 pub async fn run(context: &Context, up: &Up, api: &Api) -> Result<(), Failure> {
@@ -132,8 +133,8 @@ async fn live(context: &Context, up: &Up) -> Result<(), Failure> {
             }
         }
     };
-    let reading = tokio::time::timeout(Duration::from_secs(30), first).await.unwrap_or_else(|_| {
-        Err(Failure::TimedOut("the boards run, but no prediction arrived within 30 s".to_owned()))
+    let reading = tokio::time::timeout(PREDICTION_PATIENCE, first).await.unwrap_or_else(|_| {
+        Err(Failure::TimedOut("the boards run, but no prediction arrived within two minutes".to_owned()))
     })?;
     let said = reading
         .prediction

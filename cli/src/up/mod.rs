@@ -178,7 +178,7 @@ async fn relay_is_ready(api: &Api, up: &Up) -> bool {
 
 /// Waits until `ready` says yes; a part that keeps failing ends the wait with its last words.
 async fn wait(what: &str, supervisor: &Supervisor, ready: impl AsyncFn() -> bool) -> Result<(), Failure> {
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const PATIENCE: Duration = Duration::from_secs(120);
     let begin = tokio::time::Instant::now();
     while !ready().await {
         if let Some(trouble) = supervisor.trouble() {
