@@ -113,7 +113,7 @@ async fn lines_of_other_firmware_become_readings() {
     bench.host.install("ours", "board-1", &make(30, Kind::Good, 100)).await;
     bench.host.succeeds("ours").await;
     let begin = Instant::now();
-    while !bench.host.readings("board-1").last().is_some_and(|reading| reading.get("artifact").is_some()) {
+    while bench.host.readings("board-1").last().is_none_or(|reading| reading.get("artifact").is_none()) {
         assert!(begin.elapsed() < Duration::from_secs(60), "no reading of our firmware");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
