@@ -31,7 +31,7 @@ pub struct TensorMeta {
     pub name: String,
     /// Dimensions without the batch: height, width, channels for images.
     pub shape: Vec<u32>,
-    /// Always `int8` today.
+    /// `int8`, or `float32` for models that int8 would spoil: little-endian, 4 bytes each, scale and zero point unused.
     pub dtype: String,
     /// real = scale * (q - zero_point).
     pub scale: f32,
@@ -40,9 +40,29 @@ pub struct TensorMeta {
 }
 
 impl TensorMeta {
-    /// Number of elements, which for int8 is the number of bytes; saturating, because a shape may come from outside.
+    /// Number of elements; saturating, because a shape may come from outside.
     pub fn elements(&self) -> usize {
         self.shape.iter().fold(1, |product: usize, n| product.saturating_mul(*n as usize))
+    }
+
+    /// True for 32-bit floats.
+    pub fn is_float(&self) -> bool {
+        self.dtype == "float32"
+    }
+
+    /// Number of bytes, as boards and artifacts hold the tensor; saturating.
+    pub fn bytes(&self) -> usize {
+        self.elements().saturating_mul(if self.is_float() { 4 } else { 1 })
+    }
+
+    /// The real values that stored bytes stand for.
+    pub fn reals(&self, bytes: &[u8]) -> Vec<f32> {
+        if self.is_float() {
+            let words = bytes.chunks_exact(4).filter_map(|word| word.try_into().ok());
+            return words.map(f32::from_le_bytes).collect();
+        }
+        let real = |byte: &u8| self.scale * i32::from(byte.cast_signed()).saturating_sub(self.zero_point) as f32;
+        bytes.iter().map(real).collect()
     }
 }
 
@@ -85,9 +105,30 @@ impl ModelMeta {
     /// is the second label's score: above one half where it is a share of one, else above zero. `None` for models
     /// without labels.
     pub fn winner(&self, output: &[i8]) -> Option<usize> {
+        if self.output.is_float() {
+            let bytes: Vec<u8> = output.iter().map(|byte| byte.cast_unsigned()).collect();
+            return real_winner(&self.output.reals(&bytes), self.labels.len());
+        }
         let quantization = (self.output.scale, self.output.zero_point);
         winner(output, quantization, self.labels.len())
     }
+}
+
+/// Above which a single float output stands for the second of two labels: it is a share of one.
+pub const REAL_THRESHOLD: f32 = 0.5;
+
+/// As [`winner`], for real outputs.
+pub fn real_winner(output: &[f32], labels: usize) -> Option<usize> {
+    if let ([score], 2) = (output, labels) {
+        return Some(usize::from(*score > REAL_THRESHOLD));
+    }
+    let mut best = 0;
+    for (index, value) in output.iter().enumerate() {
+        if value.total_cmp(output.get(best)?).is_gt() {
+            best = index;
+        }
+    }
+    (best < labels).then_some(best)
 }
 
 /// Above which a single output of this scale and zero point stands for the second of two labels.

@@ -344,7 +344,7 @@ fn tensor_meta(graph: &QuantGraph, tensor: usize, shape: &[usize]) -> TensorMeta
     TensorMeta {
         name: tensor.name.clone(),
         shape: without_batch(shape),
-        dtype: "int8".into(),
+        dtype: tensor.element.name().into(),
         scale: tensor.scale,
         zero_point: tensor.zero_point,
     }

@@ -1,9 +1,9 @@
 //! Measures a quantized network against labels, against targets and against the float network.
 
-use contract::artifact::{OutputReport, threshold, winner};
+use contract::artifact::{OutputReport, REAL_THRESHOLD, threshold, winner};
 
 use crate::ir::Graph;
-use crate::qir::QuantGraph;
+use crate::qir::{Element, QuantGraph};
 use crate::{float, reference};
 
 /// What is known of an example's right answer.
@@ -119,8 +119,11 @@ pub fn evaluate<'a>(
         let float = graph.and_then(|graph| float::run(graph, input));
         let int8 = reference::run(quantized, &quantize_input(quantized, input));
         let float_label = float.as_ref().and_then(|output| float_winner(output, labels, quantized));
-        let int8_label = int8.as_ref().and_then(|output| winner(output, (to.scale, to.zero_point), labels));
-        let int8: Option<Vec<f32>> = int8.map(|output| output.iter().map(|q| to.dequantize(*q)).collect());
+        let int8_label = int8.as_ref().and_then(|output| match to.element {
+            Element::Int8 => winner(output, (to.scale, to.zero_point), labels),
+            Element::Float32 => float_winner(&to.reals(output), labels, quantized),
+        });
+        let int8: Option<Vec<f32>> = int8.map(|output| to.reals(&output));
         if let (Some(float), Some(int8)) = (&float, &int8) {
             sums.compare(float, int8);
             sums.agreeing += usize::from(float_label == int8_label);
@@ -155,15 +158,18 @@ pub fn evaluate<'a>(
 
 /// A scaled input as the network takes it.
 pub fn quantize_input(graph: &QuantGraph, input: &[f32]) -> Vec<i8> {
-    let tensor = &graph.tensors[graph.input];
-    input.iter().map(|value| tensor.quantize(*value)).collect()
+    graph.tensors[graph.input].stored(input.iter().copied())
 }
 
 /// The label of a float output, by the rule of [`winner`].
 fn float_winner(output: &[f32], labels: usize, quantized: &QuantGraph) -> Option<usize> {
     if let ([score], 2) = (output, labels) {
         let to = &quantized.tensors[quantized.output];
-        return Some(usize::from(*score > threshold(to.scale, to.zero_point)));
+        let half = match to.element {
+            Element::Int8 => threshold(to.scale, to.zero_point),
+            Element::Float32 => REAL_THRESHOLD,
+        };
+        return Some(usize::from(*score > half));
     }
     let mut best = 0;
     for (index, value) in output.iter().enumerate() {
@@ -191,8 +197,7 @@ pub fn sqnr_db(graph: &Graph, quantized: &QuantGraph, inputs: &[Vec<f32>]) -> Ve
         let real = float::run_all(graph, input);
         let steps = reference::run_all(quantized, &quantize_input(quantized, input));
         for (tensor, (signal, noise)) in power.iter_mut().enumerate() {
-            for (exact, q) in real[tensor].iter().zip(&steps[tensor]) {
-                let got = quantized.tensors[tensor].dequantize(*q);
+            for (exact, got) in real[tensor].iter().zip(quantized.tensors[tensor].reals(&steps[tensor])) {
                 *signal += f64::from(*exact).powi(2);
                 *noise += (f64::from(*exact) - f64::from(got)).powi(2);
             }

@@ -6,7 +6,7 @@ use crate::compile::{CompileError, CompileOptions, Data};
 use crate::dataset::{Dataset, Row, Split};
 use crate::evaluate::{Expected, quantize_input};
 use crate::import::Model;
-use crate::qir::QuantGraph;
+use crate::qir::{Element, QuantGraph};
 use crate::reference;
 
 /// Most golden vectors of random bytes.
@@ -135,7 +135,12 @@ impl<'a> Examples<'a> {
         };
         let mut random = Random::new();
         for _ in 0..self.options.golden_vectors.min(RANDOM_GOLDEN) {
-            inputs.push((0..self.inputs).map(|_| random.byte()).collect());
+            let input = &graph.tensors[graph.input];
+            inputs.push(match input.element {
+                Element::Int8 => (0..self.inputs).map(|_| random.byte()).collect(),
+                // Any bytes could be no numbers at all.
+                Element::Float32 => input.stored((0..self.inputs).map(|_| self.scaled(16.0 * random.signed_unit()))),
+            });
         }
         inputs.into_iter().filter_map(|input| reference::run(graph, &input).map(|output| (input, output))).collect()
     }

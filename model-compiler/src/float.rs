@@ -2,6 +2,7 @@
 //! float accuracy and as the yardstick of quantization.
 
 use crate::ir::{Graph, Op, Window, padded};
+use crate::real;
 
 /// Runs the graph and returns every activation, indexed like [`Graph::tensors`].
 ///
@@ -44,6 +45,12 @@ pub fn run_all(graph: &Graph, input: &[f32]) -> Vec<Vec<f32>> {
                     softmax(row, out);
                 }
             }
+            Op::Normalize { depth, norm, .. } => {
+                for (out, row) in output.chunks_exact_mut(*depth).zip(x.chunks_exact(*depth)) {
+                    real::rows(*norm, row, out);
+                }
+            }
+            Op::Trees { forest } => forest.run(x, &mut output),
             Op::Clamp { clamp } => {
                 for (out, v) in output.iter_mut().zip(x) {
                     *out = clamp.apply(*v);

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     fn tensor(scale: f32, zero_point: i32) -> QTensor {
-        QTensor { name: "x".into(), shape: vec![1], scale, zero_point }
+        QTensor { name: "x".into(), shape: vec![1], scale, zero_point, element: crate::qir::Element::Int8 }
     }
 
     /// Largest distance of a table from the function that it stands for, in steps.

@@ -7,6 +7,7 @@
 
 pub use crate::unary::Unary;
 
+use crate::forest::Forest;
 use crate::strided::{Broadcast, Strided};
 
 /// Index into [`Graph::tensors`].
@@ -67,6 +68,8 @@ pub struct Node {
     pub output: TensorId,
     /// What it computes.
     pub op: Op,
+    /// True if it is to run in 32-bit floats although all else may be int8.
+    pub real: bool,
 }
 
 impl Node {
@@ -282,6 +285,21 @@ impl Binary {
     }
 }
 
+/// A function of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Norm {
+    /// Softmax.
+    Softmax,
+    /// Softmax in which zeros take no part.
+    SoftmaxOfNonzero,
+    /// Each value by the largest.
+    Max,
+    /// Each value by the sum of all magnitudes.
+    L1,
+    /// Each value by the root of the sum of all squares.
+    L2,
+}
+
 /// What a node computes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
@@ -346,6 +364,20 @@ pub enum Op {
         rows: usize,
         /// Length of a row.
         depth: usize,
+    },
+    /// Another function of whole rows of `[rows, depth]`.
+    Normalize {
+        /// Number of independent rows.
+        rows: usize,
+        /// Length of a row.
+        depth: usize,
+        /// The function.
+        norm: Norm,
+    },
+    /// Decision trees.
+    Trees {
+        /// The trees.
+        forest: Forest,
     },
     /// Bounds that could not be fused.
     Clamp {
@@ -426,6 +458,8 @@ impl Op {
             Self::AveragePool { .. } => "AveragePool",
             Self::Add { .. } => "Add",
             Self::Softmax { .. } => "Softmax",
+            Self::Normalize { .. } => "Normalize",
+            Self::Trees { .. } => "Trees",
             Self::Clamp { .. } => "Clamp",
             Self::Unary { function } => function.name(),
             Self::Concat { .. } => "Concat",

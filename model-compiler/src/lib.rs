@@ -11,6 +11,7 @@
 //! 6. [`estimate`](mod@estimate) says what boards it fits; [`artifact`] packs sources, golden vectors and samples.
 //!
 //! [`compile()`] does all of it. [`dataset`] and [`samples`] read the examples that it needs,
+//! [`real`] is what runs in 32-bit floats inside an int8 network or instead of one (tree ensembles of [`forest`]),
 //! [`fixed`] holds the integer arithmetic that the interpreter and the C share,
 //! [`functions`] what is tabulated of it, [`strided`] the geometry of moved and repeated data.
 //!
@@ -27,6 +28,7 @@ pub mod evaluate;
 mod examples;
 pub mod fixed;
 pub mod float;
+pub mod forest;
 pub mod functions;
 mod half;
 pub mod import;
@@ -37,6 +39,7 @@ mod qbinary;
 pub mod qir;
 pub mod quantize;
 pub mod ranges;
+pub mod real;
 pub mod reference;
 mod report;
 pub mod samples;

@@ -122,7 +122,7 @@ fn buffers(graph: &QuantGraph) -> Vec<Buffer> {
     let mut found: Vec<Option<Buffer>> = vec![None; graph.tensors.len()];
     let buffer = |tensor: TensorId, first: usize| Buffer {
         tensor,
-        size: words(graph.tensors[tensor].len()),
+        size: words(graph.tensors[tensor].bytes()),
         first,
         last: first,
     };
@@ -197,6 +197,7 @@ fn overlap(graph: &QuantGraph, node: &QNode) -> Option<Overlap> {
         | QOp::Pad { .. }
         | QOp::Binary { .. }
         | QOp::Strided { .. }
+        | QOp::Real(_)
         | QOp::Gather { .. }
         | QOp::Interpolate { .. } => None,
     }

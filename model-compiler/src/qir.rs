@@ -1,4 +1,4 @@
-//! The int8 representation that is executed: by the reference interpreter and by
+//! The int8 representation (with floats where int8 would spoil something) that is executed: by the reference interpreter and by
 //! the generated C, bit for bit alike.
 //!
 //! Real values are `scale * (q - zero_point)`. Every rounding decision is taken
@@ -8,6 +8,7 @@ pub use crate::qbinary::QBinary;
 
 use crate::fixed::Multiplier;
 use crate::ir::{Binary, Blend, TensorId, Window};
+use crate::real::Real;
 use crate::strided::{Broadcast, Strided};
 
 /// A quantized network.
@@ -29,7 +30,35 @@ pub struct QuantGraph {
     pub output_shape: Vec<usize>,
 }
 
-/// One int8 activation.
+/// What the elements of an activation are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Element {
+    /// Eight bits with scale and zero point.
+    #[default]
+    Int8,
+    /// 32-bit floats, little-endian; scale and zero point mean nothing.
+    Float32,
+}
+
+impl Element {
+    /// Bytes of one element.
+    pub fn size(self) -> usize {
+        match self {
+            Self::Int8 => 1,
+            Self::Float32 => 4,
+        }
+    }
+
+    /// Name as metadata carry it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Int8 => "int8",
+            Self::Float32 => "float32",
+        }
+    }
+}
+
+/// One activation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QTensor {
     /// Name from the model file.
@@ -40,12 +69,52 @@ pub struct QTensor {
     pub scale: f32,
     /// The int8 value that stands for zero.
     pub zero_point: i32,
+    /// What its elements are.
+    pub element: Element,
 }
 
 impl QTensor {
-    /// Number of elements, which is its size in bytes.
+    /// Number of elements.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// Size in bytes.
+    pub fn bytes(&self) -> usize {
+        self.len() * self.element.size()
+    }
+
+    /// The real values that stored bytes stand for.
+    pub fn reals(&self, bytes: &[i8]) -> Vec<f32> {
+        match self.element {
+            Element::Int8 => bytes.iter().map(|q| self.dequantize(*q)).collect(),
+            Element::Float32 => words(bytes).collect(),
+        }
+    }
+
+    /// Real values as they are stored.
+    pub fn stored(&self, values: impl IntoIterator<Item = f32>) -> Vec<i8> {
+        match self.element {
+            Element::Int8 => values.into_iter().map(|value| self.quantize(value)).collect(),
+            Element::Float32 => values.into_iter().flat_map(|value| value.to_le_bytes().map(u8::cast_signed)).collect(),
+        }
+    }
+
+    /// As [`Self::stored`], with the roundings of the generated C, which has 32-bit floats only.
+    pub(crate) fn rounded(&self, values: &[f32]) -> Vec<i8> {
+        if self.element == Element::Float32 {
+            return self.stored(values.iter().copied());
+        }
+        let inverse = 1.0 / self.scale;
+        let round = |value: &f32| {
+            let steps = value * inverse;
+            let steps = if steps > 300.0 { 300.0 } else { steps };
+            // NaN becomes the lowest value.
+            let steps = if steps > -300.0 { steps } else { -300.0 };
+            let steps = (if steps < 0.0 { steps - 0.5 } else { steps + 0.5 }) as i32;
+            Bounds::FULL.saturate(steps + self.zero_point)
+        };
+        values.iter().map(round).collect()
     }
 
     /// True for a tensor without elements; no importer makes one.
@@ -81,7 +150,12 @@ impl QTensor {
     }
 }
 
-/// One int8 operator with its operands.
+/// Four bytes each as 32-bit floats.
+fn words(bytes: &[i8]) -> impl Iterator<Item = f32> + '_ {
+    bytes.chunks_exact(4).map(|word| f32::from_le_bytes([0, 1, 2, 3].map(|at| word[at].cast_unsigned())))
+}
+
+/// One operator with its operands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QNode {
     /// Name from the model file.
@@ -281,6 +355,8 @@ pub enum QOp {
         /// Where each element of the result comes from.
         path: Strided,
     },
+    /// An operator in 32-bit floats; operands and result may be int8.
+    Real(Real),
     /// Entries of the middle axis of `[outer, count, inner]`; operand and result have one quantization.
     Gather {
         /// Product of the dimensions before the axis.
@@ -358,7 +434,8 @@ impl QOp {
         }
         let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
         let scale = if largest > 0.0 { (largest / 127.0).max(f32::MIN_POSITIVE) } else { 1.0 };
-        let symmetric = QTensor { name: String::new(), shape: vec![values.len()], scale, zero_point: 0 };
+        let symmetric =
+            QTensor { name: String::new(), shape: vec![values.len()], scale, zero_point: 0, element: Element::Int8 };
         Self::Binary {
             function: QBinary::of(function, a.scale, scale, out.scale),
             meet,
@@ -392,6 +469,7 @@ impl QOp {
             },
             Self::Mean { .. } => "mean",
             Self::Strided { .. } => "move",
+            Self::Real(real) => real.name(),
             Self::Gather { .. } => "gather",
             Self::Interpolate { .. } => "interpolate",
         }
@@ -402,6 +480,7 @@ impl QOp {
         match self {
             Self::Lookup { table } => table.len(),
             Self::Binary { constant, .. } => constant.as_ref().map_or(0, Vec::len),
+            Self::Real(real) => real.constant_bytes(),
             Self::Gather { indices, .. } => 2 * indices.len(),
             Self::Interpolate { rows, columns, .. } => 6 * (rows.len() + columns.len()),
             _ => self.linear().map_or(0, Linear::bytes),
@@ -446,6 +525,7 @@ impl QOp {
             | Self::Pad { .. }
             | Self::Mean { .. }
             | Self::Strided { .. }
+            | Self::Real(_)
             | Self::Gather { .. }
             | Self::Interpolate { .. } => None,
         }
@@ -462,6 +542,7 @@ impl QOp {
                 product(&[window.out_pixels(), window.in_c, *multiplier, window.taps()]) / window.spread()
             }
             Self::Dense { inputs, outputs, .. } => product(&[*inputs, *outputs]),
+            Self::Real(real) => real.macs(),
             _ => 0,
         }
     }

@@ -9,8 +9,9 @@ use thiserror::Error;
 
 use crate::fixed::{Multiplier, softmax_parameters};
 use crate::ir::{Graph, Node, Op, Unary};
-use crate::qir::{Bounds, Linear, QBlend, QNode, QOp, QTensor, QuantGraph};
+use crate::qir::{Bounds, Element, Linear, QBlend, QNode, QOp, QTensor, QuantGraph};
 use crate::ranges::{Method, observe};
+use crate::real::Real;
 
 /// How ranges are chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -111,7 +112,13 @@ pub(crate) fn tensors(graph: &Graph, ranges: &[(f32, f32)]) -> Vec<QTensor> {
         .zip(ranges)
         .map(|(tensor, (low, high))| {
             let (scale, zero_point) = tensor.quantization.unwrap_or_else(|| parameters(*low, *high));
-            QTensor { name: tensor.name.clone(), shape: tensor.shape.clone(), scale, zero_point }
+            QTensor {
+                name: tensor.name.clone(),
+                shape: tensor.shape.clone(),
+                scale,
+                zero_point,
+                element: Element::Int8,
+            }
         })
         .collect();
     for node in &graph.nodes {
@@ -134,7 +141,72 @@ pub(crate) fn tensors(graph: &Graph, ranges: &[(f32, f32)]) -> Vec<QTensor> {
             _ => {}
         }
     }
+    for (tensor, element) in tensors.iter_mut().zip(elements(graph)) {
+        if element == Element::Float32 {
+            (tensor.scale, tensor.zero_point, tensor.element) = (1.0, 0, element);
+        }
+    }
     tensors
+}
+
+/// What each activation is made of: float where whoever writes it and all who read it compute in floats. Input and
+/// output are int8 unless the whole network is float.
+pub(crate) fn elements(graph: &Graph) -> Vec<Element> {
+    let floats: Vec<bool> = graph
+        .nodes
+        .iter()
+        .map(|node| node.real && (moves(&node.op) || Real::of(&node.op, graph.tensors[node.output].len()).is_some()))
+        .collect();
+    let wholly = floats.iter().all(|real| *real);
+    let mut float = vec![false; graph.tensors.len()];
+    float[graph.input] = wholly;
+    for (node, real) in graph.nodes.iter().zip(&floats) {
+        float[node.output] = *real && (wholly || !moves(&node.op));
+    }
+    for (node, real) in graph.nodes.iter().zip(&floats) {
+        if !real || (!wholly && moves(&node.op)) {
+            node.inputs.iter().for_each(|input| float[*input] = false);
+        }
+    }
+    float[graph.output] &= wholly;
+    float.into_iter().map(|float| if float { Element::Float32 } else { Element::Int8 }).collect()
+}
+
+/// True for operators that only move values.
+fn moves(op: &Op) -> bool {
+    match op {
+        Op::Strided { .. } | Op::Gather { .. } | Op::Concat { .. } => true,
+        Op::Pad { fill, .. } => *fill == 0.0,
+        _ => false,
+    }
+}
+
+/// The same move, byte by byte.
+fn moved_bytes(op: &Op) -> Option<QOp> {
+    const SIZE: usize = 4;
+    Some(match op {
+        Op::Strided { path } => {
+            let mut path = path.clone();
+            path.counts.push(SIZE);
+            path.steps.iter_mut().for_each(|step| *step *= SIZE as isize);
+            path.steps.push(1);
+            path.begin *= SIZE;
+            QOp::Strided { path: path.simplified() }
+        }
+        Op::Gather { outer, count, inner, indices } => {
+            QOp::Gather { outer: *outer, count: *count, inner: SIZE * inner, indices: indices.clone() }
+        }
+        Op::Concat { outer, inner } => QOp::Concat {
+            outer: *outer,
+            inner: inner.iter().map(|len| SIZE * len).collect(),
+            multipliers: vec![Multiplier::of(1.0); inner.len()],
+        },
+        Op::Pad { dims, before, after, .. } => {
+            let wide = |sizes: &[usize; 4]| [sizes[0], sizes[1], sizes[2], SIZE * sizes[3]];
+            QOp::Pad { dims: wide(dims), before: wide(before), after: wide(after), fill: 0 }
+        }
+        _ => return None,
+    })
 }
 
 /// Scale and zero point for a range that holds zero.
@@ -153,6 +225,19 @@ pub(crate) fn quantized(node: &Node, tensors: &[QTensor]) -> Result<QOp, Quantiz
     let from = &tensors[node.inputs[0]];
     let to = &tensors[node.output];
     let layer = |reason: String| QuantizeError::Layer { layer: node.name.clone(), reason };
+    if from.element == Element::Float32
+        && let Some(op) = moved_bytes(&node.op)
+    {
+        return Ok(op);
+    }
+    if node.real
+        && let Some(real) = Real::of(&node.op, to.len())
+    {
+        if matches!(real, Real::Trees { .. }) && to.element == Element::Int8 {
+            return Err(layer("its scores are read by an operator that has no float form".into()));
+        }
+        return Ok(QOp::Real(real));
+    }
     Ok(match &node.op {
         Op::Conv2d { window, out_c, weights, bias, clamp } => QOp::Conv2d {
             window: *window,
@@ -214,6 +299,9 @@ pub(crate) fn quantized(node: &Node, tensors: &[QTensor]) -> Result<QOp, Quantiz
                 to,
                 to.bounds(clamp.low, clamp.high),
             )
+        }
+        Op::Trees { .. } | Op::Normalize { .. } => {
+            return Err(layer(format!("{} has no int8 form", node.op.name())));
         }
         Op::Strided { path } => QOp::Strided { path: path.clone().simplified() },
         Op::Gather { outer, count, inner, indices } => {

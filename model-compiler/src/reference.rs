@@ -1,14 +1,15 @@
 //! The reference interpreter: executes a [`QuantGraph`] with exactly the integer
-//! arithmetic of the generated C. Golden vectors and int8 accuracy come from here.
+//! (and float) arithmetic of the generated C. Activations are bytes as a board holds them. Golden vectors and int8 accuracy come from here.
 
 use crate::fixed::{Multiplier, doubling_high_mul, exp_on_negative_values, reciprocal, rounding_divide_by_pot};
 use crate::float::gather;
 use crate::ir::{Window, padded};
 use crate::qir::{Bounds, Linear, QBlend, QNode, QOp, QTensor, QuantGraph};
+use crate::real;
 
 /// Runs the network; `None` if `input` has the wrong length.
 pub fn run(graph: &QuantGraph, input: &[i8]) -> Option<Vec<i8>> {
-    if input.len() != graph.tensors[graph.input].len() {
+    if input.len() != graph.tensors[graph.input].bytes() {
         return None;
     }
     Some(std::mem::take(&mut run_all(graph, input)[graph.output]))
@@ -21,7 +22,7 @@ pub fn run_all(graph: &QuantGraph, input: &[i8]) -> Vec<Vec<i8>> {
     let mut values: Vec<Vec<i8>> = vec![Vec::new(); graph.tensors.len()];
     values[graph.input] = input.to_vec();
     for node in &graph.nodes {
-        let mut out = vec![0; graph.tensors[node.output].len()];
+        let mut out = vec![0; graph.tensors[node.output].bytes()];
         step(graph, node, &values, &mut out);
         values[node.output] = out;
     }
@@ -119,6 +120,11 @@ pub(crate) fn step(graph: &QuantGraph, node: &QNode, values: &[Vec<i8>], out: &m
             for (out, source) in out.iter_mut().zip(path.sources()) {
                 *out = x[source];
             }
+        }
+        QOp::Real(real) => {
+            let x = from.reals(x);
+            let y = node.inputs.get(1).map(|other| graph.tensors[*other].reals(&values[*other]));
+            out.copy_from_slice(&to.rounded(&real::run(real, &x, y.as_deref(), to.len())));
         }
         QOp::Gather { count, inner, indices, .. } => gather(x, out, *count, *inner, indices),
         QOp::Interpolate { width, channels, rows, columns } => interpolate(x, out, (*width, *channels), rows, columns),

@@ -121,7 +121,7 @@ fn buffers(graph: &QuantGraph, plan: &Plan) -> Vec<BufferReport> {
         all.push(BufferReport {
             name: name.to_owned(),
             offset: count(offset),
-            bytes: count(graph.tensors[tensor].len()),
+            bytes: count(graph.tensors[tensor].bytes()),
             first: count(first),
             last: count(last.max(first)),
             working: false,

@@ -168,7 +168,7 @@ impl Measure<'_> {
             }
             let node = QNode { name: node.name.clone(), inputs: node.inputs.clone(), output: node.output, op };
             for values in &mut rows {
-                let mut out = vec![0; result.tensors[node.output].len()];
+                let mut out = vec![0; result.tensors[node.output].bytes()];
                 reference::step(&result, &node, values, &mut out);
                 values[node.output] = out;
             }
@@ -176,8 +176,8 @@ impl Measure<'_> {
         }
         let to = &result.tensors[graph.output];
         let noise = rows.iter().zip(&self.exact).flat_map(|(values, exact)| {
-            let pairs = values[graph.output].iter().zip(&exact[graph.output]);
-            pairs.map(|(q, exact)| (f64::from(to.dequantize(*q)) - f64::from(*exact)).powi(2))
+            let pairs = to.reals(&values[graph.output]).into_iter().zip(&exact[graph.output]);
+            pairs.map(|(got, exact)| (f64::from(got) - f64::from(*exact)).powi(2)).collect::<Vec<_>>()
         });
         let noise = noise.sum();
         Ok(Candidate { graph: result, noise })

@@ -47,6 +47,14 @@ pub enum Unary {
     },
     /// `x / 2 * (1 + erf(x / sqrt(2)))`
     Gelu,
+    /// 0 for 0, else 1.
+    Truth,
+    /// `1 / x`; 0 for 0.
+    Reciprocal,
+    /// Natural logarithm.
+    Log,
+    /// Quantile of the normal distribution, approximated as ONNX's PROBIT is.
+    Probit,
     /// Gelu with a hyperbolic tangent for the error function.
     GeluTanh,
 }
@@ -73,6 +81,10 @@ impl Unary {
             }
             Self::HardSigmoid { alpha, beta } => (alpha * x + beta).clamp(0.0, 1.0),
             Self::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
+            Self::Truth => f32::from(u8::from(x != 0.0)),
+            Self::Reciprocal => crate::real::arithmetic::reciprocal(x),
+            Self::Log => x.ln(),
+            Self::Probit => crate::real::arithmetic::probit(x),
             Self::Abs => x.abs(),
             Self::Exp => x.exp(),
             Self::Sqrt => x.max(0.0).sqrt(),
@@ -97,6 +109,10 @@ impl Unary {
             Self::Elu { .. } => "Elu",
             Self::HardSigmoid { .. } => "HardSigmoid",
             Self::HardSwish => "HardSwish",
+            Self::Truth => "Cast",
+            Self::Reciprocal => "Reciprocal",
+            Self::Log => "Log",
+            Self::Probit => "Probit",
             Self::Abs => "Abs",
             Self::Exp => "Exp",
             Self::Sqrt => "Sqrt",

@@ -1,6 +1,8 @@
 //! Tests of the compiler as a whole: real models, real C compilers, damaged files.
 #![allow(clippy::unwrap_used)]
 
+#[path = "all/avr.rs"]
+mod avr;
 #[path = "all/board.rs"]
 mod board;
 #[path = "all/book.rs"]
@@ -23,6 +25,8 @@ mod import;
 mod quantization;
 #[path = "all/random.rs"]
 mod random;
+#[path = "all/tables.rs"]
+mod tables;
 #[path = "all/tflite.rs"]
 mod tflite;
 #[path = "all/unlabelled.rs"]

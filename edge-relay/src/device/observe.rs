@@ -49,8 +49,8 @@ pub async fn run(worker: &mut Worker, info: Info, observe: Observe) -> Result<Re
             return Ok(Ok(()));
         }
     };
-    let fits = info.input_bytes as usize == artifact.meta.input.elements()
-        && info.output_bytes as usize == artifact.meta.output.elements();
+    let fits = info.input_bytes as usize == artifact.meta.input.bytes()
+        && info.output_bytes as usize == artifact.meta.output.bytes();
     if !fits || (observe.source == Source::Samples && samples.is_empty()) {
         return Ok(Ok(()));
     }
@@ -78,7 +78,7 @@ impl Observer {
     /// Feeds one sample after another for ever.
     fn feed(&self, line: &mut SerialLine, ear: &mut Ear) -> Result<(), Fault> {
         let interval = Duration::from_millis(u64::from(self.observe.interval_ms));
-        let len = self.meta.input.elements();
+        let len = self.meta.input.bytes();
         let limit = self.relay.config.timeouts.inference;
         let mut due = Instant::now();
         // The board's own count, so that a restart of the relay does not begin with the first sample again.
@@ -119,7 +119,7 @@ impl Observer {
                     Ok(BoardMessage::Result(part)) if frame.seq == 0 && part.offset == 0 => {
                         let outcome =
                             Outcome { device_seq: part.device_seq, latency_us: part.latency_us, output: part.data };
-                        if outcome.output.len() == self.meta.output.elements() {
+                        if outcome.output.len() == self.meta.output.bytes() {
                             self.relay.outbox.reading(self.reading(&outcome, None));
                         }
                     }
@@ -132,9 +132,11 @@ impl Observer {
     }
 
     fn reading(&self, outcome: &Outcome, fed: Option<(usize, &[u8])>) -> Reading {
-        let outputs = dequantize(&outcome.output, self.meta.output.scale, self.meta.output.zero_point);
+        let outputs = self.meta.output.reals(&outcome.output);
         let sample = fed.and_then(|(sample, _)| self.index.get(sample));
+        // Floats are features of a table, and no picture that somebody would look at.
         let small = fed.map(|(_, input)| input).filter(|input| input.len() <= MAX_READING_INPUT_BYTES);
+        let small = small.filter(|_| !self.meta.input.is_float());
         Reading {
             head: unsent(&self.relay.config.relay),
             device: self.device.clone(),
@@ -173,11 +175,4 @@ fn score(outputs: &[f32], label: usize) -> Option<f32> {
         [second] => Some(*second),
         _ => outputs.get(label).copied(),
     }
-}
-
-/// real = scale * (q - zero_point)
-fn dequantize(output: &[u8], scale: f32, zero_point: i32) -> Vec<f32> {
-    // An int8 minus a zero point of an int8 is exact as f32.
-    #[allow(clippy::cast_precision_loss)]
-    output.iter().map(|byte| scale * (i32::from(byte.cast_signed()) - zero_point) as f32).collect()
 }

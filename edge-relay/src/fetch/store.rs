@@ -55,8 +55,8 @@ impl Artifact {
     /// # Errors
     /// The disk's.
     pub fn golden(&self) -> std::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let input = self.meta.input.elements();
-        let record = input + self.meta.output.elements();
+        let input = self.meta.input.bytes();
+        let record = input + self.meta.output.bytes();
         let bytes = self.read(file::GOLDEN)?;
         Ok(bytes.chunks_exact(record).map(|both| (both[..input].to_vec(), both[input..].to_vec())).collect())
     }

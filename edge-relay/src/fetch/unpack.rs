@@ -49,7 +49,7 @@ fn check(files: &BTreeMap<&'static str, Vec<u8>>) -> Result<(), Failure> {
     let get = |name: &str| files.get(name).map(Vec::as_slice).unwrap_or_default();
     let meta: ModelMeta = serde_json::from_slice(get(file::META))
         .map_err(|e| invalid(format!("'{}' cannot be read: {e}", file::META)))?;
-    let (input, output) = (meta.input.elements(), meta.output.elements());
+    let (input, output) = (meta.input.bytes(), meta.output.bytes());
     if !(1..=65_535).contains(&input) || !(1..=65_535).contains(&output) {
         return Err(invalid(format!("inputs and outputs have 1 to 65535 bytes, not {input} and {output}")));
     }

@@ -29,7 +29,7 @@ pub async fn run(worker: &mut Worker, ticket: &Arc<Ticket>) -> Result<Done, Halt
     let artifact = ticket.guard(fetch::artifact(&relay, ticket, &what, &board.board)).await?;
     let (samples, index) =
         artifact.samples().map_err(|error| Failure::storage("cannot read the held-out samples", &error))?;
-    let len = artifact.meta.input.elements().max(1);
+    let len = artifact.meta.input.bytes().max(1);
     let inputs: Vec<Vec<u8>> = samples.chunks_exact(len).map(<[u8]>::to_vec).collect();
     if inputs.is_empty() {
         let message = format!("{} has no held-out samples: import it with a dataset", artifact.manifest.model);

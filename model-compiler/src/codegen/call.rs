@@ -1,7 +1,7 @@
 //! The call of each operator's kernel, with its geometry and constants as arguments.
 
-use super::rows;
 use super::tables::literal;
+use super::{real, rows};
 use crate::fixed::Multiplier;
 use crate::ir::Window;
 use crate::lower::{self, Fast};
@@ -28,6 +28,9 @@ pub(super) fn call(graph: &QuantGraph, plan: &Plan, index: usize, node: &QNode) 
             limits(linear.bounds),
         )
     };
+    if let QOp::Real(real) = &node.op {
+        return real::call(graph, plan, index, node, real);
+    }
     if let Some(text) = rows::call(graph, plan, index, node) {
         return text;
     }
@@ -127,7 +130,7 @@ pub(super) fn call(graph: &QuantGraph, plan: &Plan, index: usize, node: &QNode) 
             rows.len(),
             columns.len()
         ),
-        QOp::Binary { .. } | QOp::Mean { .. } | QOp::Strided { .. } => String::new(),
+        QOp::Real(_) | QOp::Binary { .. } | QOp::Mean { .. } | QOp::Strided { .. } => String::new(),
     }
 }
 

@@ -39,6 +39,7 @@ pub(super) fn kernel(op: &QOp) -> &'static str {
         },
         QOp::Mean { .. } => include_str!("../kernels/mean.c"),
         QOp::Strided { .. } => include_str!("../kernels/move.c"),
+        QOp::Real(_) => "",
         QOp::Gather { .. } => include_str!("../kernels/gather.c"),
         QOp::Interpolate { .. } => include_str!("../kernels/interpolate.c"),
     }

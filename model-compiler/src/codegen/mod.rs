@@ -8,6 +8,7 @@
 mod call;
 mod header;
 mod kernels;
+mod real;
 mod rows;
 mod tables;
 
@@ -42,9 +43,10 @@ pub fn c99(graph: &QuantGraph, plan: &Plan, name: &str) -> Sources {
     let name = harmless(name);
     let mut used: Vec<&'static str> = Vec::new();
     for node in &graph.nodes {
-        let sources = match lower::fast(graph, node) {
-            Some(fast) => fast_kernel(fast).to_vec(),
-            None => vec![kernel(&node.op)],
+        let sources = match (&node.op, lower::fast(graph, node)) {
+            (QOp::Real(real), _) => real::kernels(real).to_vec(),
+            (_, Some(fast)) => fast_kernel(fast).to_vec(),
+            (op, None) => vec![kernel(op)],
         };
         for source in sources {
             if !used.contains(&source) {
@@ -97,6 +99,9 @@ pub fn c99(graph: &QuantGraph, plan: &Plan, name: &str) -> Sources {
         }
         if let QOp::Lookup { table: values } | QOp::Binary { constant: Some(values), .. } = &node.op {
             table(&mut c, "int8_t", "table", index, values.iter().map(|v| i32::from(*v)));
+        }
+        if let QOp::Real(real) = &node.op {
+            real::tables(&mut c, index, real);
         }
         if let QOp::Gather { indices, .. } = &node.op {
             table(&mut c, "int16_t", "indices", index, indices.iter().map(|v| i32::try_from(*v).unwrap_or(0)));

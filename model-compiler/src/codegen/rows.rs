@@ -112,6 +112,40 @@ fn rows(
     text + "    }"
 }
 
+/// Loops over all axes but the last, for kernels that are told where in the operands and the result they begin.
+pub(super) fn loops(
+    counts: &[usize],
+    steps: &[&Vec<isize>],
+    row: impl Fn(&[String], &str, usize, &[isize]) -> String,
+) -> String {
+    let Some((count, outer)) = counts.split_last() else {
+        return row(&vec!["0".into(); steps.len()], "0", 1, &vec![0; steps.len()]);
+    };
+    let last: Vec<isize> = steps.iter().filter_map(|steps| steps.last().copied()).collect();
+    if outer.is_empty() {
+        return row(&vec!["0".into(); steps.len()], "0", *count, &last);
+    }
+    let at: Vec<String> = steps
+        .iter()
+        .map(|steps| {
+            let moving = steps.iter().enumerate().take(outer.len()).filter(|(_, step)| **step != 0);
+            let terms: Vec<String> = moving.map(|(axis, step)| format!("i{axis} * {}", parenthesized(*step))).collect();
+            if terms.is_empty() { "0".into() } else { terms.join(" + ") }
+        })
+        .collect();
+    let names: Vec<String> = (0..outer.len()).map(|axis| format!("i{axis}")).collect();
+    let mut text = format!("{{\n        int32_t at = 0;\n        int32_t {};\n", names.join(", "));
+    for (axis, count) in outer.iter().enumerate() {
+        text += &format!("{}for (i{axis} = 0; i{axis} < {count}; i{axis}++) {{\n", "    ".repeat(axis + 2));
+    }
+    let deep = "    ".repeat(outer.len() + 2);
+    text += &format!("{deep}{};\n{deep}at += {count};\n", row(&at, "at", *count, &last));
+    for axis in (0..outer.len()).rev() {
+        text += &format!("{}}}\n", "    ".repeat(axis + 2));
+    }
+    text + "    }"
+}
+
 /// A step as it may stand behind `*`.
 fn parenthesized(step: isize) -> String {
     if step < 0 { format!("({step})") } else { step.to_string() }

@@ -36,6 +36,12 @@ impl<'a> Attributes<'a> {
         self.get(name).map(|a| String::from_utf8_lossy(&a.s).into_owned())
     }
 
+    /// A list of texts; absent and empty are one.
+    pub fn texts(&self, name: &str) -> Vec<String> {
+        let all = self.get(name).map(|a| a.strings.as_slice()).unwrap_or_default();
+        all.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect()
+    }
+
     pub fn tensor(&self, name: &str) -> Option<&'a TensorProto> {
         self.get(name).and_then(|a| a.t.as_ref())
     }

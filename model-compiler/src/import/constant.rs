@@ -141,6 +141,18 @@ impl Constant {
         Ok(Self { shape, data, unsigned: kind == DataType::Uint8 })
     }
 
+    /// The elements of a tensor of floats of 32 or 64 bits, all bits kept.
+    pub fn doubles(tensor: &TensorProto, budget: &mut Budget) -> Result<Vec<f64>, Fault> {
+        // Checks shape, size and kind.
+        let narrow = Self::decode(tensor, budget)?;
+        let double = tensor.data_type == DataType::Double as i32;
+        Ok(match (double, tensor.raw_data.is_empty()) {
+            (true, true) => tensor.double_data.clone(),
+            (true, false) => words(&tensor.raw_data).map(f64::from_le_bytes).collect(),
+            _ => narrow.to_f32().into_iter().map(f64::from).collect(),
+        })
+    }
+
     /// The same elements in another shape.
     pub fn reshaped(&self, shape: Vec<usize>) -> Self {
         Self { shape, ..self.clone() }

@@ -1,13 +1,27 @@
 //! Exact simplifications of a fresh graph: affine layers join the layer before
 //! them, activations become bounds of the operator before them.
 
-use crate::ir::{Graph, Node, Op, TensorId};
+use std::collections::HashMap;
+
+use crate::ir::{Graph, Node, Op, Tensor, TensorId};
+use crate::strided::Strided;
 
 /// Applies all of them and drops the nodes that became superfluous.
 pub(super) fn fold(graph: &mut Graph) {
     let mut kept: Vec<Node> = Vec::with_capacity(graph.nodes.len());
     let readers = readers(graph);
-    for node in std::mem::take(&mut graph.nodes) {
+    // Tensors that are others.
+    let mut same: HashMap<TensorId, TensorId> = HashMap::new();
+    for mut node in std::mem::take(&mut graph.nodes) {
+        node.inputs.iter_mut().for_each(|input| *input = *same.get(input).unwrap_or(input));
+        rejoined(&kept, &mut node, &graph.tensors);
+        if let Op::Strided { path } = &node.op
+            && node.output != graph.output
+            && path.is_identity(graph.tensors[node.inputs[0]].len())
+        {
+            same.insert(node.output, node.inputs[0]);
+            continue;
+        }
         if let Some(input) = node.inputs.first().copied()
             && readers[input] == 1
             && joined(&mut kept, input, &node, &readers)
@@ -17,7 +31,40 @@ pub(super) fn fold(graph: &mut Graph) {
         let node = unpadded(&mut kept, node, &readers);
         kept.push(node);
     }
+    // Makers of what nobody reads any more.
     graph.nodes = kept;
+    loop {
+        let (readers, before) = (self::readers(graph), graph.nodes.len());
+        graph.nodes.retain(|node| readers[node.output] > 0);
+        if graph.nodes.len() == before {
+            break;
+        }
+    }
+}
+
+/// A concatenation of neighbouring parts of one tensor is that tensor, or a part of it.
+fn rejoined(kept: &[Node], node: &mut Node, tensors: &[Tensor]) {
+    let Op::Concat { outer: 1, .. } = node.op else { return };
+    let mut parts = node.inputs.iter().map(|input| {
+        let maker = kept.iter().rfind(|maker| maker.output == *input)?;
+        match &maker.op {
+            Op::Strided { path } if path.len() == 1 || path.steps == [1] => {
+                Some((maker.inputs[0], path.begin, path.len()))
+            }
+            _ => None,
+        }
+    });
+    let Some(Some((source, begin, mut count))) = parts.next() else { return };
+    for part in parts {
+        match part {
+            Some((from, at, len)) if from == source && at == begin + count => count += len,
+            _ => return,
+        }
+    }
+    if begin + count <= tensors[source].len() {
+        node.inputs = vec![source];
+        node.op = Op::Strided { path: Strided { counts: vec![count], steps: vec![1], begin } };
+    }
 }
 
 /// A convolution that takes over the zeros that a Pad before it would write.

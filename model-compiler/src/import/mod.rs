@@ -14,6 +14,7 @@ mod onnx_move;
 mod onnx_pair;
 mod onnx_reduce;
 mod onnx_shape;
+mod onnx_trees;
 mod qoperator;
 mod resample;
 pub mod tflite;
@@ -83,14 +84,16 @@ impl Default for ImportLimits {
 }
 
 /// Operators that [`onnx::import`] knows, as error messages list them.
-pub const SUPPORTED_ONNX: &str = "Abs, Add, AveragePool, BatchNormalization, Cast (to float), Clip, Concat, Constant, \
+pub const SUPPORTED_ONNX: &str = "Abs, Add, AveragePool, BatchNormalization, Cast (to float and bool), Clip, Concat, Constant, \
 Conv, ConvTranspose, DepthToSpace, DequantizeLinear, Div, Dropout, Elu, Erf, Exp, Flatten, Gather (constant indices), \
-Gelu, Gemm, GlobalAveragePool, GlobalMaxPool, HardSigmoid, HardSwish, Identity, LeakyRelu, MatMul, Max, MaxPool, Min, \
-Mul, Neg, Pad, PRelu, QuantizeLinear, ReduceMax, ReduceMean, ReduceSum, Relu, Reshape, Resize and Upsample (nearest, \
+Gelu, Gemm, GlobalAveragePool, GlobalMaxPool, HardSigmoid, HardSwish, Identity, LeakyRelu, Log, MatMul, Max, MaxPool, Min, \
+Mul, Neg, Not, Pad, PRelu, QuantizeLinear, Reciprocal, ReduceMax, ReduceMean, ReduceSum, Relu, Reshape, Resize and Upsample (nearest, \
 linear), Selu, Sigmoid, Slice, Softmax, Softplus, Softsign, SpaceToDepth, Split, Sqrt, Squeeze, Sub, Tanh, Transpose, \
 Unsqueeze; on constants also ConstantOfShape, Shape; quantized QGemm, QLinearAdd, QLinearAveragePool, QLinearConcat, \
 QLinearConv, QLinearGlobalAveragePool, QLinearLeakyRelu, QLinearMatMul, QLinearMul, QLinearReduceMean, QLinearSigmoid, \
-QLinearSoftmax; of ai.onnx.ml LinearClassifier, LinearRegressor, Normalizer, Scaler, ZipMap";
+QLinearSoftmax; of ai.onnx.ml \
+ArrayFeatureExtractor, FeatureVectorizer, LinearClassifier, LinearRegressor, Normalizer, Scaler, TreeEnsemble, \
+TreeEnsembleClassifier, TreeEnsembleRegressor, ZipMap";
 
 /// Operators that [`tflite::import`] knows, as error messages list them.
 pub const SUPPORTED_TFLITE: &str = "ADD, AVERAGE_POOL_2D, CONCATENATION, CONV_2D, DEPTHWISE_CONV_2D, \

@@ -25,6 +25,9 @@ const MAX_FIELDS: u64 = 300_000;
 /// ONNX data type number of 32-bit floats.
 const FLOAT: i32 = 1;
 
+/// That of truth values, which become 0 and 1.
+const BOOL: i64 = 9;
+
 /// Reads an ONNX file with one float input and one output. A dynamic batch
 /// dimension becomes 1.
 ///
@@ -89,13 +92,7 @@ impl Importer {
             file.initializer.iter().enumerate().map(|(index, tensor)| (tensor.name.as_str(), index)).collect();
         let inputs: Vec<&ValueInfoProto> =
             file.input.iter().filter(|input| !initializers.contains_key(input.name.as_str())).collect();
-        let [input] = inputs.as_slice() else {
-            return Err(malformed(format!(
-                "it has {} inputs ({}), models with one input are supported",
-                inputs.len(),
-                names(inputs.iter().map(|i| i.name.as_str()))
-            )));
-        };
+        let learned = file.node.iter().any(|node| node.domain == "ai.onnx.ml");
         // Classifiers of scikit-learn's converter give labels and probabilities.
         let outputs: Vec<&ValueInfoProto> = file.output.iter().filter(|output| !is_label(output)).collect();
         let [output] = outputs.as_slice() else {
@@ -105,11 +102,7 @@ impl Importer {
                 names(file.output.iter().map(|o| o.name.as_str()))
             )));
         };
-        let input_shape = input_shape(input).map_err(malformed)?;
-        let at_input = |fault: Fault| fault.at(&input.name, "input");
-        let input_value = self.activation(&input.name, input_shape.clone()).map_err(at_input)?;
-        let input_id = input_value.tensor;
-        self.values.insert(input.name.clone(), Value::Activation(input_value));
+        let (input_id, input_shape) = self.inputs(&inputs, learned)?;
 
         let wanted = wanted(file, &output.name);
         for (index, node) in file.node.iter().enumerate() {
@@ -150,6 +143,8 @@ impl Importer {
         if self.nodes.is_empty() {
             return Err(malformed("it computes nothing".into()));
         }
+        // Raw sensor values of different sizes, thresholds of trees: eight bits would spoil them.
+        self.nodes.iter_mut().for_each(|node| node.real |= learned);
         Ok(Graph {
             name: file.name.clone(),
             format: "onnx",
@@ -160,6 +155,43 @@ impl Importer {
             input_shape,
             output_shape,
         })
+    }
+
+    /// The only input, or one column of a table each, which become one input side by side.
+    fn inputs(&mut self, inputs: &[&ValueInfoProto], learned: bool) -> Result<(usize, Vec<usize>), ImportError> {
+        let malformed = |reason: String| ImportError::Malformed { format: "ONNX", reason };
+        let mut shapes = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            shapes.push(input_shape(input, learned).map_err(malformed)?);
+        }
+        if let ([input], [shape]) = (inputs, shapes.as_slice()) {
+            let at_input = |fault: Fault| fault.at(&input.name, "input");
+            let value = self.activation(&input.name, shape.clone()).map_err(at_input)?;
+            let tensor = value.tensor;
+            self.values.insert(input.name.clone(), Value::Activation(value));
+            return Ok((tensor, shape.clone()));
+        }
+        let columns = shapes.iter().all(|shape| matches!(shape.as_slice(), [1, _] | [1]));
+        if !learned || !columns || inputs.is_empty() {
+            return Err(malformed(format!(
+                "it has {} inputs ({}), models with one input are supported, and columns of scikit-learn's",
+                inputs.len(),
+                names(inputs.iter().map(|i| i.name.as_str()))
+            )));
+        }
+        let at_input = |fault: Fault| fault.at("inputs", "input");
+        let width = shapes.iter().map(|shape| shape.iter().product::<usize>()).sum();
+        let table = self.activation("columns", vec![1, width]).map_err(at_input)?;
+        let mut begin = 0;
+        for (input, shape) in inputs.iter().zip(shapes) {
+            let count = shape.iter().product();
+            self.current.clone_from(&input.name);
+            let op = Op::Strided { path: Strided { counts: vec![count], steps: vec![1], begin } };
+            let tensor = self.push(op, vec![table.tensor], shape.clone()).map_err(at_input)?;
+            self.values.insert(input.name.clone(), Value::Activation(Activation::plain(tensor, shape)));
+            begin += count;
+        }
+        Ok((table.tensor, vec![1, width]))
     }
 
     /// Imports one node; the values are those of its first outputs.
@@ -185,6 +217,13 @@ impl Importer {
         }
         let value = match node.op_type.as_str() {
             "Cast" if attributes.int("to", 1) == i64::from(FLOAT) => self.input(node, 0)?,
+            "Cast" if attributes.int("to", 1) == BOOL => self.unary(node, Unary::Truth)?,
+            "Not" => {
+                let value = self.input(node, 0)?;
+                let last = value.shape.len().checked_sub(1).ok_or_else(|| Fault::Bad("a scalar".into()))?;
+                let width = value.shape[last];
+                self.affine(&value, last, vec![-1.0; width], vec![1.0; width])?
+            }
             "Slice" => self.slice(node, &attributes)?,
             "Gather" => self.gather(node, &attributes)?,
             "Resize" | "Upsample" => self.resize(node, &attributes)?,
@@ -210,6 +249,8 @@ impl Importer {
             "Pad" => self.pad(node, &attributes)?,
             "Sigmoid" => self.unary(node, Unary::Sigmoid)?,
             "Abs" => self.unary(node, Unary::Abs)?,
+            "Log" => self.unary(node, Unary::Log)?,
+            "Reciprocal" => self.unary(node, Unary::Reciprocal)?,
             "Exp" => self.unary(node, Unary::Exp)?,
             "Sqrt" => self.unary(node, Unary::Sqrt)?,
             "Erf" => self.unary(node, Unary::Erf)?,
@@ -296,7 +337,7 @@ impl Importer {
         )?;
         let name = self.current.clone();
         let output = self.activation(&name, stored)?.tensor;
-        self.nodes.push(Node { name, inputs, output, op });
+        self.nodes.push(Node { name, inputs, output, op, real: false });
         Ok(output)
     }
 
@@ -338,13 +379,15 @@ impl Importer {
 }
 
 /// Shape of the graph's input with batch 1.
-fn input_shape(input: &ValueInfoProto) -> Result<Vec<usize>, String> {
+fn input_shape(input: &ValueInfoProto, numbers: bool) -> Result<Vec<usize>, String> {
+    /// Also doubles and integers, which a table's columns may be.
+    const NUMBERS: [i32; 5] = [FLOAT, 11, 6, 7, 9];
     let name = shown(&input.name);
     let tensor = match input.r#type.as_ref().and_then(|t| t.value.as_ref()) {
         Some(type_proto::Value::TensorType(tensor)) => tensor,
         None => return Err(format!("its input `{name}` is no tensor")),
     };
-    if tensor.elem_type != FLOAT {
+    if tensor.elem_type != FLOAT && !(numbers && NUMBERS.contains(&tensor.elem_type)) {
         return Err(format!("its input `{name}` has element type {}, 32-bit floats are supported", tensor.elem_type));
     }
     let shape =

@@ -12,8 +12,7 @@ use crate::ir::{Op, Unary};
 
 impl Importer {
     pub(super) fn unary(&mut self, node: &NodeProto, function: Unary) -> Result<Activation, Fault> {
-        let (zero, one) = (function.apply(0.0), function.apply(1.0));
-        if !(zero.is_finite() && one.is_finite()) {
+        if ![0.5, 1.0].iter().all(|x| function.apply(*x).is_finite()) {
             return Err(Fault::Bad("its attributes are not finite".into()));
         }
         let value = self.input(node, 0)?;

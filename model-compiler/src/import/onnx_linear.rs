@@ -8,7 +8,7 @@ use super::attributes::{Attributes, axis};
 use super::constant::Constant;
 use super::onnx::Importer;
 use super::value::{Activation, Value};
-use crate::ir::{Binary, Clamp, Op, Window};
+use crate::ir::{Binary, Clamp, Op, Unary, Window};
 use crate::quantize::MIN_SCALE;
 
 impl Importer {
@@ -105,7 +105,11 @@ impl Importer {
                     "Add" => Binary::Add,
                     "Sub" => Binary::Sub,
                     "Mul" => Binary::Mul,
-                    _ => return Err(Fault::unsupported("division by a computed value", "division by a constant")),
+                    _ => {
+                        let tensor =
+                            self.push(Op::Unary { function: Unary::Reciprocal }, vec![b.tensor], b.stored_dims())?;
+                        return self.pair(Binary::Mul, &a, &Activation { tensor, ..b });
+                    }
                 };
                 return self.pair(function, &a, &b);
             }
@@ -116,7 +120,9 @@ impl Importer {
             }
         };
         if op == "Div" && constant_first {
-            return Err(Fault::unsupported("division by a computed value", "division by a constant"));
+            let function = Unary::Reciprocal;
+            let tensor = self.push(Op::Unary { function }, vec![value.tensor], value.stored_dims())?;
+            return self.with_constant(Binary::Mul, &Activation { tensor, ..value }, &constant);
         }
         let Some((at, factors)) = per_channel(&value, &constant) else {
             let (function, constant) = match (op, constant_first) {

@@ -38,6 +38,21 @@ impl Importer {
         }
         let (_, outer, count, inner) = along(&value);
         let window = Window { in_h: outer, out_h: outer, out_w: 1, kernel_w: count, ..Window::pointwise(count, inner) };
+        let keep = attributes.int("keepdims", 1) != 0;
+        let left: Vec<usize> = (0..rank).filter(|at| keep || !gone[*at]).collect();
+        let shape: Vec<usize> = left.iter().map(|at| if gone[*at] { 1 } else { value.shape[*at] }).collect();
+        let order = value.order.iter().filter_map(|stored| left.iter().position(|at| at == stored)).collect();
+        if node.op_type == "ReduceSum" && inner == 1 {
+            // Neighbours are added: a dense layer of ones.
+            let (weights, bias, clamp) = (vec![1.0; count], vec![0.0], Clamp::NONE);
+            let op = if outer == 1 {
+                Op::Dense { inputs: count, outputs: 1, weights, bias, clamp }
+            } else {
+                Op::Conv2d { window: Window::pointwise(outer, count), out_c: 1, weights, bias, clamp }
+            };
+            let tensor = self.push(op, vec![value.tensor], vec![1, outer, 1, 1])?;
+            return Ok(Activation { tensor, base: shape.clone(), order, shape });
+        }
         let op = if node.op_type == "ReduceMax" { Op::MaxPool { window } } else { Op::AveragePool { window } };
         let mut tensor = self.push(op, vec![value.tensor], vec![1, outer, 1, inner])?;
         if node.op_type == "ReduceSum" {
@@ -51,10 +66,6 @@ impl Importer {
             };
             tensor = self.push(op, vec![tensor], vec![1, outer, 1, inner])?;
         }
-        let keep = attributes.int("keepdims", 1) != 0;
-        let left: Vec<usize> = (0..rank).filter(|at| keep || !gone[*at]).collect();
-        let shape: Vec<usize> = left.iter().map(|at| if gone[*at] { 1 } else { value.shape[*at] }).collect();
-        let order = value.order.iter().filter_map(|stored| left.iter().position(|at| at == stored)).collect();
         Ok(Activation { tensor, base: shape.clone(), order, shape })
     }
 }

@@ -122,7 +122,7 @@ impl Importer<'_> {
             usize::try_from(op.work()).unwrap_or(usize::MAX),
             "multiply-accumulates and window reads of an inference",
         )?;
-        self.nodes.push(Node { name: name.to_owned(), inputs, output, op });
+        self.nodes.push(Node { name: name.to_owned(), inputs, output, op, real: false });
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use super::{Budget, Fault, ImportError, ImportLimits, shown};
 use crate::fixed::{Multiplier, softmax_parameters};
 use crate::functions;
 use crate::ir::{Binary, Clamp, TensorId, Window};
-use crate::qir::{Bounds, Linear, QBinary, QBlend, QNode, QOp, QTensor, QuantGraph};
+use crate::qir::{Bounds, Element, Linear, QBinary, QBlend, QNode, QOp, QTensor, QuantGraph};
 
 /// State of one import.
 struct Importer<'a> {
@@ -105,7 +105,10 @@ impl Importer<'_> {
             ));
         }
         let (scale, zero_point) = tensor.quantization()?;
-        self.new_tensor(index, QTensor { name: tensor.name, shape: tensor.shape, scale, zero_point })
+        self.new_tensor(
+            index,
+            QTensor { name: tensor.name, shape: tensor.shape, scale, zero_point, element: Element::Int8 },
+        )
     }
 
     fn new_tensor(&mut self, index: i32, tensor: QTensor) -> Result<TensorId, Fault> {
@@ -357,7 +360,10 @@ impl Importer<'_> {
             return Ok(());
         }
         let multiplier = Multiplier::of(f64::from(self.tensors[from].scale) / f64::from(scale));
-        let to = self.new_tensor(output, QTensor { name: out.name, shape: out.shape, scale, zero_point })?;
+        let to = self.new_tensor(
+            output,
+            QTensor { name: out.name, shape: out.shape, scale, zero_point, element: Element::Int8 },
+        )?;
         self.push(name, QOp::Rescale { multiplier, bounds: Bounds::FULL }, vec![from], to)
     }
 

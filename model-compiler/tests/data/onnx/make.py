@@ -1,6 +1,6 @@
-"""Exports small networks of PyTorch and scikit-learn to the .onnx files of this folder.
+"""Exports small networks of PyTorch to the .onnx files of this folder.
 
-    python3.11 -m venv v && v/bin/pip install torch==2.4.1 onnx==1.16.2 onnxruntime==1.18.1 'numpy<2' scikit-learn skl2onnx
+    python3.11 -m venv v && v/bin/pip install torch==2.4.1 onnx==1.16.2 onnxruntime==1.18.1 'numpy<2'
     v/bin/python make.py
 
 The weights are random: only the graphs matter, as the exporters write them for
@@ -13,10 +13,6 @@ import os
 import numpy as np
 import onnxruntime
 import torch
-from skl2onnx import to_onnx
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import nn
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -129,16 +125,6 @@ def main():
             torch.onnx.export(network, torch.randn(shape), path, opset_version=opset, input_names=["x"],
                               output_names=["y"], dynamic_axes=axes)
             answer(path, shape)
-    random = np.random.default_rng(0)
-    x = random.normal(size=(200, 6)).astype(np.float32)
-    labels, target = (x[:, 0] > 0).astype(int) + (x[:, 3] > 1), x[:, 0] * 2 + np.sin(x[:, 1])
-    for name, model, y in [("logistic", make_pipeline(StandardScaler(), LogisticRegression()), labels),
-                           ("linear", LinearRegression(), target),
-                           ("ridge", make_pipeline(MinMaxScaler(), Ridge()), target)]:
-        path = os.path.join(HERE, f"sklearn_{name}.onnx")
-        with open(path, "wb") as out:
-            out.write(to_onnx(model.fit(x, y), x[:1]).SerializeToString())
-        answer(path, (1, 6))
 
 
 if __name__ == "__main__":
