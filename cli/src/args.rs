@@ -277,6 +277,10 @@ pub struct Compile {
     /// How the ranges of int8 activations are chosen: auto, min-max, percentile=99.9, mse.
     #[arg(long, value_name = "METHOD", default_value = "auto")]
     pub quantize: model_compiler::ranges::Method,
+    /// Layers that stay in 32-bit floats: auto (where the outputs are noisy otherwise), off, or names of layers with
+    /// commas between them.
+    #[arg(long, value_name = "auto|off|LAYER,…", default_value = "auto")]
+    pub mixed: model_compiler::mixed::Mixed,
     /// Name of the model in its code [default: the file's name].
     #[arg(long)]
     pub name: Option<String>,

@@ -81,6 +81,12 @@ fn quality(report: &CompileReport) -> Result<(), Failure> {
         .collect();
     let reached = found.sqnr_db.map(|db| format!(": {db:.1} dB")).unwrap_or_default();
     print(&format!("ranges    {}{}{adjusted}{reached}", found.method, biases(found.bias_correction)))?;
+    if found.equalized_pairs > 0 {
+        print(&format!("          channels of {} pairs of layers equalized", found.equalized_pairs))?;
+    }
+    if !found.float_layers.is_empty() {
+        print(&format!("float     {}: these layers stay in 32-bit floats", found.float_layers.join(", ")))?;
+    }
     print(&format!("          of {}", tried.join(", ")))
 }
 
@@ -112,12 +118,13 @@ fn duration(us: u64) -> String {
 }
 
 fn layers(report: &CompileReport) -> Result<(), Failure> {
-    let measured = report.layers.iter().filter_map(|layer| layer.sqnr_db);
+    let measured = report.layers.iter().filter_map(|layer| layer.own_sqnr_db.or(layer.sqnr_db));
     let worst = measured.fold(f64::INFINITY, f64::min);
     let rows: Vec<Vec<String>> = report
         .layers
         .iter()
         .map(|layer| {
+            let own = layer.own_sqnr_db.or(layer.sqnr_db);
             let mark = |db: f64| if db <= worst { "  <- worst" } else { "" };
             vec![
                 short(&layer.name),
@@ -125,12 +132,13 @@ fn layers(report: &CompileReport) -> Result<(), Failure> {
                 layer.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("x"),
                 layer.macs.to_string(),
                 output::size(u64::from(layer.weights_bytes)),
-                layer.sqnr_db.map_or_else(|| "-".to_owned(), |db| format!("{db:.1} dB{}", mark(db))),
+                layer.sqnr_db.map_or_else(|| "-".to_owned(), |db| format!("{db:.1} dB")),
+                own.map_or_else(|| "-".to_owned(), |db| format!("{db:.1} dB{}", mark(db))),
             ]
         })
         .collect();
     print("")?;
-    output::table(&["LAYER", "OPERATOR", "OUTPUT", "MACS", "WEIGHTS", "SQNR"], &rows, "No layers.")
+    output::table(&["LAYER", "OPERATOR", "OUTPUT", "MACS", "WEIGHTS", "SQNR", "OWN"], &rows, "No layers.")
 }
 
 /// The end of a long name: converters join what they have fused, the last part is the layer's own.

@@ -70,6 +70,10 @@ fn is_zero(value: &f32) -> bool {
     *value == 0.0
 }
 
+fn is_none(count: &u32) -> bool {
+    *count == 0
+}
+
 /// `meta.json`: what a relay and a board need to know about a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelMeta {
@@ -240,6 +244,12 @@ pub struct QuantizationReport {
     pub bias_correction: bool,
     /// Tensors whose range another method chose after that.
     pub adjusted_tensors: u32,
+    /// Pairs of layers whose channels were brought to one size, which changes nothing but the rounding.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub equalized_pairs: u32,
+    /// Layers that stay in 32-bit floats, because int8 would cost too much or somebody asked for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub float_layers: Vec<String>,
     /// All that was tried.
     pub tried: Vec<TriedMethod>,
     /// Signal to quantization noise of the outputs that was reached, in dB.
@@ -325,6 +335,9 @@ pub struct LayerReport {
     /// Signal to quantization noise of its output against the float model, in dB; absent where not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sqnr_db: Option<f64>,
+    /// The same if all before it were exact: what this layer loses by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_sqnr_db: Option<f64>,
 }
 
 /// Whether and how a model fits a board: an estimate until a relay has built it.

@@ -85,22 +85,32 @@ pub(crate) struct LayerRow<'a> {
     /// The last part of a name that a converter joined of many.
     pub(crate) name: &'a str,
     pub(crate) noise: Option<Noise>,
-    /// Whether no other layer is farther from the float model.
+    /// What it would lose if all before it were exact.
+    pub(crate) own: Option<String>,
+    /// Whether no other layer loses more by itself.
     pub(crate) worst: bool,
 }
 
-/// The layers in order; the one farthest from the float model is marked where more than one was measured.
+/// The layers in order; the one that loses most by itself is marked where more than one was measured.
 pub(crate) fn layers(report: &CompileReport) -> Vec<LayerRow<'_>> {
-    let measured = || report.layers.iter().filter_map(|layer| layer.sqnr_db);
+    let own = |layer: &LayerReport| layer.own_sqnr_db.or(layer.sqnr_db);
+    let measured = || report.layers.iter().filter_map(own);
     let least = measured().fold(f64::INFINITY, f64::min);
     let several = measured().nth(1).is_some();
     let mut marked = false;
     let row = |(index, layer)| {
         let layer: &LayerReport = layer;
-        let worst = several && !marked && layer.sqnr_db.is_some_and(|db| db <= least);
+        let worst = several && !marked && own(layer).is_some_and(|db| db <= least);
         marked |= worst;
         let name = layer.name.rsplit(';').next().unwrap_or(&layer.name);
-        LayerRow { number: index + 1, layer, name, noise: layer.sqnr_db.map(noise), worst }
+        LayerRow {
+            number: index + 1,
+            layer,
+            name,
+            noise: layer.sqnr_db.map(noise),
+            own: layer.own_sqnr_db.map(decibels),
+            worst,
+        }
     };
     report.layers.iter().enumerate().map(row).collect()
 }
@@ -216,6 +226,7 @@ mod tests {
             macs: 0,
             weights_bytes: 0,
             sqnr_db,
+            own_sqnr_db: None,
         };
         let report = CompileReport {
             layers: [Some(30.0), None, Some(9.0), Some(9.0)].map(layer).into(),

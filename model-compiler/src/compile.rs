@@ -11,6 +11,7 @@ use crate::dataset::Dataset;
 use crate::evaluate;
 use crate::examples::Examples;
 use crate::import::{self, ImportError, ImportLimits, Model};
+use crate::mixed::Mixed;
 use crate::plan;
 use crate::qir::QuantGraph;
 use crate::quantize::QuantizeError;
@@ -42,6 +43,8 @@ pub struct CompileOptions {
     pub samples: usize,
     /// How the ranges of activations are chosen.
     pub method: Method,
+    /// Which layers stay in 32-bit floats.
+    pub mixed: Mixed,
     /// Bounds on the model file.
     pub limits: ImportLimits,
 }
@@ -57,6 +60,7 @@ impl CompileOptions {
             golden_vectors: 16,
             samples: 100,
             method: Method::Auto,
+            mixed: Mixed::Auto,
             limits: ImportLimits::default(),
         }
     }
@@ -199,9 +203,9 @@ pub fn compile<'a>(
         Model::Float(graph) => {
             let work: u64 = graph.nodes.iter().map(|node| node.op.work()).sum();
             calibration = examples.calibration(affordable(CALIBRATION_WORK, work)).ok_or(CompileError::NoData)?;
-            let (quantized, report) = search::search(&graph, &calibration, options.method)?;
-            quantization = Some(report);
-            (Some(graph), quantized)
+            let found = search::search(&graph, &calibration, options.method, &options.mixed)?;
+            quantization = Some(found.report);
+            (Some(found.graph), found.quantized)
         }
     };
 
@@ -213,8 +217,8 @@ pub fn compile<'a>(
         clock.tell(done);
     });
     let measured = calibration.len().min(32);
-    let sqnr_db = match &graph {
-        Some(graph) => evaluate::sqnr_db(graph, &quantized, &calibration[..measured]),
+    let sqnr = match &graph {
+        Some(graph) => evaluate::sqnr(graph, &quantized, &calibration[..measured]),
         None => Vec::new(),
     };
 
@@ -243,6 +247,8 @@ pub fn compile<'a>(
         golden: &examples.golden(&quantized),
         samples: &examples.samples(&quantized),
     })?;
+    let mut warnings = examples.warnings(graph.is_some(), evaluation.labelled);
+    warnings.extend(report::advice(&quantized, &sqnr));
     let report = report::report(&Findings {
         graph: graph.as_ref(),
         quantized: &quantized,
@@ -250,11 +256,11 @@ pub fn compile<'a>(
         sources: &sources,
         evaluation: &evaluation,
         quantization,
-        sqnr_db: &sqnr_db,
+        sqnr: &sqnr,
         labels: examples.labels(),
         calibration: (examples.source(graph.is_some()), calibration.len()),
         source_bytes: model.len(),
-        warnings: examples.warnings(graph.is_some(), evaluation.labelled),
+        warnings,
         times: clock.end(),
     });
     Ok(Compiled { artifact, report })

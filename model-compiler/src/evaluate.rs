@@ -185,23 +185,47 @@ pub(crate) fn decibels(signal: f64, noise: f64) -> Option<f64> {
     (signal > 0.0 && noise > 0.0).then(|| 10.0 * (signal / noise).log10())
 }
 
-/// Signal to quantization noise of every tensor in decibels, over `inputs`
-/// (scaled), indexed like the tensors. `None` where there is no signal or no
-/// noise at all.
-pub fn sqnr_db(graph: &Graph, quantized: &QuantGraph, inputs: &[Vec<f32>]) -> Vec<Option<f64>> {
-    let mut power = vec![(0.0_f64, 0.0_f64); graph.tensors.len()];
+/// Signal to quantization noise of one activation in decibels; `None` where there is no signal or no noise at all.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Sqnr {
+    /// From the input on.
+    pub reached: Option<f64>,
+    /// Of the layer that writes it alone, as if all before it were exact.
+    pub own: Option<f64>,
+}
+
+/// The noise of every activation over `inputs` (scaled), indexed like the tensors.
+pub fn sqnr(graph: &Graph, quantized: &QuantGraph, inputs: &[Vec<f32>]) -> Vec<Sqnr> {
+    /// Squares of the signal, of the noise, and of the layer's own noise.
+    type Power = [f64; 3];
+    let mut power: Vec<Power> = vec![[0.0; 3]; graph.tensors.len()];
     for input in inputs {
         if input.len() != graph.tensors[graph.input].len() {
             continue;
         }
         let real = float::run_all(graph, input);
         let steps = reference::run_all(quantized, &quantize_input(quantized, input));
-        for (tensor, (signal, noise)) in power.iter_mut().enumerate() {
-            for (exact, got) in real[tensor].iter().zip(quantized.tensors[tensor].reals(&steps[tensor])) {
-                *signal += f64::from(*exact).powi(2);
-                *noise += (f64::from(*exact) - f64::from(got)).powi(2);
+        let exact: Vec<Vec<i8>> =
+            quantized.tensors.iter().zip(&real).map(|(tensor, values)| tensor.stored(values.iter().copied())).collect();
+        let mut add = |tensor: usize, own: &[i8]| {
+            let to = &quantized.tensors[tensor];
+            let reached = to.reals(&steps[tensor]).into_iter().zip(to.reals(own));
+            for (exact, (got, own)) in real[tensor].iter().zip(reached) {
+                let exact = f64::from(*exact);
+                power[tensor][0] += exact.powi(2);
+                power[tensor][1] += (exact - f64::from(got)).powi(2);
+                power[tensor][2] += (exact - f64::from(own)).powi(2);
             }
+        };
+        add(graph.input, &exact[graph.input]);
+        for node in &quantized.nodes {
+            let mut own = vec![0; quantized.tensors[node.output].bytes()];
+            reference::step(quantized, node, &exact, &mut own);
+            add(node.output, &own);
         }
     }
-    power.into_iter().map(|(signal, noise)| decibels(signal, noise)).collect()
+    power
+        .into_iter()
+        .map(|[signal, reached, own]| Sqnr { reached: decibels(signal, reached), own: decibels(signal, own) })
+        .collect()
 }

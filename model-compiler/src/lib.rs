@@ -5,7 +5,7 @@
 //! 1. [`import`] reads a model file into the float representation [`ir`].
 //! 2. [`float`](mod@float) runs that, for calibration and for the float accuracy.
 //! 3. [`mod@quantize`] turns it into the int8 representation [`qir`], in which every rounding is decided; [`search`]
-//!    finds the [`ranges`] with the least error.
+//!    finds the [`ranges`] with the least error, equalizes layers and leaves some float ([`mixed`]).
 //! 4. [`reference`](mod@reference) executes the int8 representation bit for bit; [`mod@evaluate`] measures it.
 //! 5. [`mod@plan`] gives every activation a place in one arena; [`codegen`] writes C99.
 //! 6. [`estimate`](mod@estimate) says what boards it fits; [`artifact`] packs sources, golden vectors and samples.
@@ -23,6 +23,7 @@ pub mod artifact;
 pub mod codegen;
 pub mod compile;
 pub mod dataset;
+mod equalize;
 pub mod estimate;
 pub mod evaluate;
 mod examples;
@@ -34,6 +35,7 @@ mod half;
 pub mod import;
 pub mod ir;
 mod lower;
+pub mod mixed;
 pub mod plan;
 mod qbinary;
 pub mod qir;

@@ -4,9 +4,11 @@ use contract::artifact::{BufferReport, Calibration, CompileReport, LayerReport, 
 
 use crate::codegen::Sources;
 use crate::estimate::{Cost, estimate_all};
-use crate::evaluate::Evaluation;
+use crate::evaluate::{Evaluation, Sqnr};
+use crate::import::shown;
 use crate::ir::{Clamp, Graph, Op};
 use crate::lower;
+use crate::mixed::GOOD_DB;
 use crate::plan::Plan;
 use crate::qir::{Bounds, QNode, QuantGraph};
 
@@ -20,7 +22,7 @@ pub(crate) struct Findings<'a> {
     pub evaluation: &'a Evaluation,
     /// Absent as `graph` is.
     pub quantization: Option<QuantizationReport>,
-    pub sqnr_db: &'a [Option<f64>],
+    pub sqnr: &'a [Sqnr],
     pub labels: &'a [String],
     pub calibration: (Calibration, usize),
     pub source_bytes: usize,
@@ -69,7 +71,8 @@ pub(crate) fn report(findings: &Findings<'_>) -> CompileReport {
             shape: without_batch(&graph.tensors[node.output].shape),
             macs: node.op.macs(),
             weights_bytes: count(node.op.constant_bytes()),
-            sqnr_db: findings.sqnr_db.get(node.output).copied().flatten(),
+            sqnr_db: findings.sqnr.get(node.output).and_then(|sqnr| sqnr.reached),
+            own_sqnr_db: findings.sqnr.get(node.output).and_then(|sqnr| sqnr.own),
         })
         .collect();
     CompileReport {
@@ -95,6 +98,26 @@ pub(crate) fn report(findings: &Findings<'_>) -> CompileReport {
         buffers: buffers(graph, findings.plan),
         boards: estimate_all(&cost),
     }
+}
+
+/// What to do where the outputs of a quantized model are noisy, with the layer that adds most of it by name.
+pub(crate) fn advice(graph: &QuantGraph, sqnr: &[Sqnr]) -> Option<String> {
+    let reached = sqnr.get(graph.output)?.reached.filter(|db| *db < GOOD_DB)?;
+    let own = |node: &QNode| sqnr.get(node.output).and_then(|sqnr| sqnr.own);
+    let layers = graph.nodes.iter().filter(|node| node.op.linear().is_some());
+    let worst = layers.filter_map(|node| Some((node, own(node)?))).min_by(|(_, a), (_, b)| a.total_cmp(b));
+    let begin = format!("int8 costs much: the outputs have a signal to quantization noise ratio of {reached:.1} dB");
+    Some(match worst {
+        Some((node, db)) => {
+            let name = node.name.rsplit(';').next().unwrap_or(&node.name);
+            format!(
+                "{begin}; layer `{}` loses most by itself ({db:.1} dB): keep it float (--mixed), or calibrate with more \
+                 and more typical examples",
+                shown(name)
+            )
+        }
+        None => format!("{begin}; calibrate with more and more typical examples"),
+    })
 }
 
 /// Bytes of weights and biases as 32-bit floats.

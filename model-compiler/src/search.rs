@@ -9,10 +9,11 @@ use contract::artifact::{QuantizationReport, TriedMethod};
 use crate::evaluate::{decibels, quantize_input};
 use crate::fixed::Multiplier;
 use crate::ir::{Graph, Op, Window};
+use crate::mixed::{self, Mixed};
 use crate::qir::{Linear, QNode, QOp, QTensor, QuantGraph};
 use crate::quantize::{QuantizeError, quantized, tensors};
 use crate::ranges::{Method, Range, observe};
-use crate::{float, reference};
+use crate::{equalize, float, reference};
 
 /// Methods that [`Method::Auto`] tries.
 const METHODS: [Method; 5] =
@@ -32,7 +33,7 @@ type Ranges = Vec<(f32, f32)>;
 
 /// Rows with what the float network makes of them.
 struct Measure<'a> {
-    graph: &'a Graph,
+    graph: Graph,
     inputs: &'a [Vec<f32>],
     exact: Vec<Vec<Vec<f32>>>,
     signal: f64,
@@ -44,28 +45,38 @@ struct Candidate {
     noise: f64,
 }
 
-/// Quantizes with the best ranges that `method` allows.
+/// What the search found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// The float network that was quantized: it computes what the original does, its channels may be equalized and
+    /// layers marked as float.
+    pub graph: Graph,
+    /// The quantized network.
+    pub quantized: QuantGraph,
+    /// How it was found.
+    pub report: QuantizationReport,
+}
+
+/// Quantizes with the best ranges that `method` allows, with the layers float that `mixed` says.
 ///
 /// # Errors
 /// [`QuantizeError`] names the layer.
-pub fn search(
-    graph: &Graph,
-    calibration: &[Vec<f32>],
-    method: Method,
-) -> Result<(QuantGraph, QuantizationReport), QuantizeError> {
-    let observed = observe(graph, calibration)?;
+pub fn search(graph: &Graph, calibration: &[Vec<f32>], method: Method, mixed: &Mixed) -> Result<Found, QuantizeError> {
+    let mut graph = graph.clone();
+    if let Mixed::Layers(layers) = mixed {
+        mixed::mark(&mut graph, layers)?;
+    }
+    let mut observed = observe(&graph, calibration)?;
     let elements: usize = graph.tensors.iter().map(|tensor| tensor.len()).sum();
     let work = graph.nodes.iter().map(|node| node.op.work()).sum::<u64>().max(1);
     let affordable = usize::try_from(WORK / work / 8).unwrap_or(ROWS).max(1);
     let rows = ROWS.min(calibration.len()).min((KEPT / elements.max(1)).max(1)).min(affordable);
     // Evenly spread over all.
     let inputs: Vec<Vec<f32>> = (0..rows).map(|at| calibration[at * calibration.len() / rows].clone()).collect();
-    let exact: Vec<Vec<Vec<f32>>> = inputs.iter().map(|input| float::run_all(graph, input)).collect();
-    let signal = exact.iter().flat_map(|values| &values[graph.output]).map(|value| f64::from(*value).powi(2)).sum();
-    let measure = Measure { graph, inputs: &inputs, exact, signal };
+    let mut measure = Measure::new(graph, &inputs);
 
     // Scales that the file prescribes come with biases that fit them.
-    let prescribed = graph.tensors.iter().any(|tensor| tensor.quantization.is_some());
+    let prescribed = measure.graph.tensors.iter().any(|tensor| tensor.quantization.is_some());
     let methods: &[Method] = match method {
         Method::Auto if !prescribed => &METHODS,
         Method::Auto => &METHODS[..1],
@@ -91,23 +102,119 @@ pub fn search(
     let Some((mut best, chosen, corrected, mut ranges)) = best else {
         return Err(QuantizeError::NoCalibration);
     };
-    let mut adjusted = 0;
+    let (mut adjusted, mut equalized) = (0, 0);
     if method == Method::Auto && !prescribed {
+        for pair in equalize::pairs(&measure.graph) {
+            let cost = (calibration.len() + rows) as u64 * work;
+            if cost.saturating_mul(u64::from(equalized) + 1) > WORK {
+                break;
+            }
+            let Some(next) = measure.equalized(pair) else { continue };
+            let seen = observe(&next.graph, calibration)?;
+            let next_ranges: Ranges = seen.iter().map(|range| range.chosen(chosen)).collect();
+            let candidate = next.candidate(&next_ranges, corrected)?;
+            if candidate.noise < WORTH * best.noise {
+                (measure, observed, ranges, best) = (next, seen, next_ranges, candidate);
+                equalized += 1;
+            }
+        }
         let used = tried.len() as u64 * rows as u64 * work;
         let trials = WORK.saturating_sub(used) / (rows as u64 * work);
         adjusted = measure.refine(&observed, &mut ranges, &mut best, corrected, trials)?;
     }
+    if *mixed == Mixed::Auto && !prescribed {
+        measure.keep_float(&ranges, &mut best, corrected, (WORK / (rows as u64 * work)).min(64))?;
+    }
+    let float_layers = measure.graph.nodes.iter().filter(|node| node.real && mixed::can_be_float(&node.op));
+    let whole = measure.graph.nodes.iter().all(|node| node.real);
     let report = QuantizationReport {
         method: chosen.to_string(),
         bias_correction: corrected,
         adjusted_tensors: adjusted,
+        equalized_pairs: equalized,
+        float_layers: if whole { Vec::new() } else { float_layers.map(|node| node.name.clone()).collect() },
         tried,
         sqnr_db: decibels(measure.signal, best.noise),
     };
-    Ok((best.graph, report))
+    Ok(Found { graph: measure.graph, quantized: best.graph, report })
 }
 
-impl Measure<'_> {
+impl<'a> Measure<'a> {
+    fn new(graph: Graph, inputs: &'a [Vec<f32>]) -> Self {
+        let exact: Vec<Vec<Vec<f32>>> = inputs.iter().map(|input| float::run_all(&graph, input)).collect();
+        let signal = exact.iter().flat_map(|values| &values[graph.output]).map(|value| f64::from(*value).powi(2)).sum();
+        Self { graph, inputs, exact, signal }
+    }
+
+    /// The same with one pair of layers equalized, if that changes anything.
+    fn equalized(&self, pair: equalize::Pair) -> Option<Self> {
+        let tensor = self.graph.nodes[pair.0].output;
+        let channels = self.graph.tensors[tensor].shape.last().copied().unwrap_or(1);
+        let reach = equalize::reach(self.exact.iter().map(|values| values[tensor].as_slice()), channels);
+        Some(Self::new(equalize::equalized(&self.graph, pair, &reach)?, self.inputs))
+    }
+
+    /// While the outputs are noisy: makes the run of layers float that lowers the noise most, within the budget.
+    fn keep_float(
+        &mut self,
+        ranges: &[(f32, f32)],
+        best: &mut Candidate,
+        corrected: bool,
+        mut trials: u64,
+    ) -> Result<(), QuantizeError> {
+        let total: usize = self.graph.nodes.iter().map(|node| mixed::int8_bytes(&node.op)).sum();
+        let mut bytes = (total / 4).max(mixed::BUDGET);
+        let work = self.graph.nodes.iter().map(|node| node.op.work()).sum::<u64>() as f64;
+        let mut share = mixed::MOST_WORK.max(if total < mixed::BUDGET { 1.0 } else { 0.0 });
+        while decibels(self.signal, best.noise).is_some_and(|db| db < mixed::GOOD_DB) {
+            let mut winner: Option<(Candidate, Vec<usize>)> = None;
+            for run in self.runs() {
+                let growth: usize = run.iter().map(|at| mixed::growth(&self.graph.nodes[*at].op)).sum();
+                let part = run.iter().map(|at| self.graph.nodes[*at].op.work()).sum::<u64>() as f64 / work.max(1.0);
+                if trials == 0 || growth > bytes || part > share {
+                    continue;
+                }
+                trials -= 1;
+                run.iter().for_each(|at| self.graph.nodes[*at].real = true);
+                let candidate = self.candidate(ranges, corrected);
+                run.iter().for_each(|at| self.graph.nodes[*at].real = false);
+                let candidate = candidate?;
+                if candidate.noise < winner.as_ref().map_or(0.5 * best.noise, |(winner, _)| WORTH * winner.noise) {
+                    winner = Some((candidate, run));
+                }
+            }
+            let Some((candidate, run)) = winner else { break };
+            for at in run {
+                bytes = bytes.saturating_sub(mixed::growth(&self.graph.nodes[at].op));
+                share -= self.graph.nodes[at].op.work() as f64 / work.max(1.0);
+                self.graph.nodes[at].real = true;
+            }
+            *best = candidate;
+        }
+        Ok(())
+    }
+
+    /// Single layers, and up to three in a row, that are int8 so far and could be float; not all of the network.
+    fn runs(&self) -> Vec<Vec<usize>> {
+        let nodes = &self.graph.nodes;
+        let free = |at: usize| mixed::can_be_float(&nodes[at].op) && !nodes[at].real;
+        let mut runs: Vec<Vec<usize>> = Vec::new();
+        for begin in (0..nodes.len()).filter(|at| free(*at)) {
+            let mut run = vec![begin];
+            runs.push(run.clone());
+            while let Some(last) = run.last().copied()
+                && run.len() < 3
+            {
+                let next = (0..nodes.len()).find(|at| free(*at) && nodes[*at].inputs == [nodes[last].output]);
+                let Some(next) = next else { break };
+                run.push(next);
+                runs.push(run.clone());
+            }
+        }
+        runs.retain(|run| run.len() < nodes.len());
+        runs
+    }
+
     /// Tries the other methods for one tensor after another; returns how many were changed.
     fn refine(
         &self,
@@ -145,7 +252,7 @@ impl Measure<'_> {
 
     /// Quantizes layer by layer while the rows run along.
     fn candidate(&self, ranges: &[(f32, f32)], correct: bool) -> Result<Candidate, QuantizeError> {
-        let graph = self.graph;
+        let graph = &self.graph;
         let mut result = QuantGraph {
             name: graph.name.clone(),
             tensors: tensors(graph, ranges),

@@ -9,25 +9,56 @@ use model_compiler::quantize::{QuantizeOptions, quantize};
 use model_compiler::{codegen, plan, reference};
 use proptest::prelude::*;
 
-use crate::common::{Attribute, DIGITS, OnnxFile, cases};
+use crate::common::{Attribute, DIGITS, OnnxFile, cases, shared_models};
 
 fn limits() -> ImportLimits {
     // Small enough that no damaged file can make a test slow.
     ImportLimits { max_elements: 1 << 20, max_macs: 10_000_000, ..ImportLimits::default() }
 }
 
-/// The files of `tests/data`: one for each TFLite operator and use, and exports of ONNX.
+/// The files of `tests/data` (one for each TFLite operator and use, exports of ONNX, tree ensembles), and the real
+/// models where they are.
 static SMALL: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
-    let mut paths: Vec<_> = ["tflite", "onnx"]
+    let mut paths: Vec<_> = ["tflite", "onnx", "tables"]
         .iter()
         .flat_map(|folder| std::fs::read_dir(data.join(folder)).unwrap())
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|end| end == "tflite" || end == "onnx"))
         .collect();
+    let real = shared_models().into_iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    paths.extend(real.map(|entry| entry.unwrap().path()).filter(|path| {
+        // Mutations of larger files hit weights only.
+        let small = std::fs::metadata(path).is_ok_and(|file| file.len() < 100_000);
+        small && path.extension().is_some_and(|end| end == "tflite" || end == "onnx")
+    }));
     paths.sort();
     paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
 });
+
+/// Replaces, removes, repeats and inserts parts of a file, as a fuzzer does.
+fn mutated(mut file: Vec<u8>, changes: &[(u8, prop::sample::Index, prop::sample::Index, u8)]) -> Vec<u8> {
+    for (kind, at, len, value) in changes {
+        if file.is_empty() {
+            return file;
+        }
+        let at = at.index(file.len());
+        let end = at + len.index((file.len() - at).min(32)) + 1;
+        match kind % 6 {
+            0 => file[at] = *value,
+            1 => file[at] = file[at].wrapping_add(*value % 5).wrapping_sub(2),
+            2 => drop(file.drain(at..end.min(file.len()))),
+            3 => {
+                let part = file[at..end.min(file.len())].to_vec();
+                file.splice(at..at, part);
+            }
+            4 => file.insert(at, *value),
+            // Sizes and offsets that are huge.
+            _ => file[at..(at + 4).min(end)].fill(0xff),
+        }
+    }
+    file
+}
 
 #[test]
 fn a_file_cut_anywhere_is_an_error() {
@@ -96,6 +127,27 @@ proptest! {
     }
 
     #[test]
+    fn mutated_files_never_panic(
+        which in any::<prop::sample::Index>(),
+        changes in prop::collection::vec(
+            (any::<u8>(), any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()),
+            1..8,
+        ),
+    ) {
+        let file = mutated(which.get(&SMALL).clone(), &changes);
+        match import::model(&file, &limits()) {
+            Ok(Model::Float(graph)) => whole_way(&graph),
+            Ok(Model::Int8(graph)) => {
+                let input = vec![1; graph.tensors[graph.input].bytes()];
+                prop_assert!(reference::run(&graph, &input).is_some());
+                let plan = plan::plan(&graph);
+                prop_assert_eq!(plan::conflict(&graph, &plan), None);
+            }
+            Err(error) => prop_assert!(error.to_string().len() < 4_000),
+        }
+    }
+
+    #[test]
     fn noise_is_no_model(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
         prop_assert!(import::onnx(&bytes, &limits()).is_err());
     }
@@ -150,11 +202,75 @@ fn limits_are_named() {
 }
 
 #[test]
+fn a_small_file_cannot_ask_for_much_memory() {
+    // 4 GB each: a constant, an activation, a fill, a repetition, a picture that grows.
+    let many = 1_i64 << 30;
+    let ints = |v: &[i64]| Attribute::Ints(v.to_vec());
+    let files = [
+        OnnxFile::new(&[1, 4], "y").floats("w", &[many, 1], vec![]).node("Add", &["x", "w"], "y", &[]),
+        OnnxFile::new(&[1, many], "y").node("Relu", &["x"], "y", &[]),
+        OnnxFile::new(&[1, 4], "y").ints("s", vec![many]).node("ConstantOfShape", &["s"], "w", &[]).node(
+            "Add",
+            &["x", "w"],
+            "y",
+            &[],
+        ),
+        OnnxFile::new(&[1, 1, 1024, 1024], "y").floats("s", &[4], vec![1.0, 1.0, 64.0, 64.0]).node(
+            "Resize",
+            &["x", "", "s"],
+            "y",
+            &[],
+        ),
+        OnnxFile::new(&[1, 1, 1024, 1024], "y").ints("p", vec![0, 0, 4096, 4096, 0, 4096, 4096, 4096]).node(
+            "Pad",
+            &["x", "p"],
+            "y",
+            &[],
+        ),
+        OnnxFile::new(&[1, 1, 2, 2], "y").floats("w", &[1, 1, 1, 1], vec![1.0]).node(
+            "ConvTranspose",
+            &["x", "w"],
+            "y",
+            &[("strides", ints(&[4096, 4096])), ("output_padding", ints(&[65_000, 65_000]))],
+        ),
+        OnnxFile::new(&[1, 2], "y")
+            .ints("i", vec![1; 1000])
+            .node("Gather", &["x", "i"], "a", &[("axis", Attribute::Int(1))])
+            .node("Gather", &["a", "i"], "b", &[("axis", Attribute::Int(0))])
+            .node("Relu", &["b"], "y", &[]),
+    ];
+    for (at, file) in files.into_iter().enumerate() {
+        let file = file.bytes();
+        assert!(file.len() < 9_000, "{at}: {}", file.len());
+        let error = import::onnx(&file, &limits()).unwrap_err();
+        println!("{at}: {error}");
+    }
+}
+
+#[test]
+fn names_of_a_file_never_become_code() {
+    let hostile = "a*/ } int main(void) { return 7; } /* \u{202e}\n#include \"/etc/passwd\"\\";
+    let file = OnnxFile::new(&[1, 4], "y")
+        .floats("w", &[4, 4], vec![0.5; 16])
+        .node("MatMul", &["x", "w"], hostile, &[])
+        .node("Relu", &[hostile], "y", &[])
+        .bytes();
+    let graph = import::onnx(&file, &limits()).unwrap();
+    let quantized = quantize(&graph, &[vec![0.5; 4]], &QuantizeOptions::default()).unwrap();
+    let sources = codegen::c99(&quantized, &plan::plan(&quantized), hostile);
+    for text in [&sources.model_c, &sources.model_h] {
+        assert!(!text.contains("main(void)") && !text.contains("passwd\"") && text.is_ascii(), "{text}");
+        let includes: Vec<&str> = text.lines().filter(|line| line.trim_start().starts_with("#include")).collect();
+        assert!(includes.iter().all(|line| !line.contains("etc")), "{includes:?}");
+    }
+}
+
+#[test]
 fn unsupported_operators_are_named_with_their_node() {
     let file = OnnxFile::new(&[1, 4], "y").node("GRU", &["x"], "y", &[]).bytes();
     let error = import::onnx(&file, &limits()).unwrap_err().to_string();
     assert!(error.contains("node `the_y`: GRU is not supported"), "{error}");
-    assert!(error.contains("Supported: Add, AveragePool"), "{error}");
+    assert!(error.contains("Supported: Abs, Add, AveragePool"), "{error}");
     let file = OnnxFile::new(&[1, 4], "y").node("Add", &["x", "nothing"], "y", &[]).bytes();
     let error = import::onnx(&file, &limits()).unwrap_err().to_string();
     assert!(error.contains("reads `nothing`, which nothing before it makes"), "{error}");

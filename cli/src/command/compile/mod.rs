@@ -44,6 +44,7 @@ pub fn run(context: &Context, asked: &Compile) -> Result<(), Failure> {
     let mut options = CompileOptions::new(&name_of(&asked.file, asked.name.clone())?);
     options.limits = limits;
     options.method = asked.quantize;
+    options.mixed = asked.mixed.clone();
     let examples = examples(asked, &model, &mut options)?;
     let data = match &examples {
         Examples::None => Data::None,
