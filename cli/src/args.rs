@@ -438,6 +438,9 @@ pub struct Relay {
     /// Folder with the virtual boards to use beside real ones [default: boards in the data folder].
     #[arg(long, value_name = "DIR")]
     pub boards: Option<PathBuf>,
+    /// Where toolchains run: `auto` (on this machine if installed, else in a container), `local` or `container`.
+    #[arg(long, env = "TINYMLAAS_BUILDS", default_value = "auto", value_name = "WHERE")]
+    pub builds: edge_relay::Builds,
 }
 
 /// Board types that this machine can stand in for.

@@ -16,6 +16,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut config = RelayConfig::new(RelayId::new(name.as_str())?, dir);
     config.broker_port = port.parse()?;
     config.boards_dir = Some(boards.into());
+    if let Ok(builds) = std::env::var("TINYMLAAS_BUILDS") {
+        config.builds = builds.parse()?;
+    }
     let seconds = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     if let Some(limit) = seconds("RELAY_BUILD_S") {
         config.timeouts.build = std::time::Duration::from_secs(limit);

@@ -18,10 +18,38 @@ pub struct RelayConfig {
     pub broker_port: u16,
     /// Folder with one folder for each virtual board; `None`: only real serial ports.
     pub boards_dir: Option<PathBuf>,
+    /// Where toolchains run.
+    pub builds: Builds,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// How much of everything is kept.
     pub bounds: Bounds,
+}
+
+/// Where compilers and programs that flash boards run. The host's own compiler and arduino-cli never are in containers:
+/// what the first builds runs on this machine, and the second fetches its cores itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Builds {
+    /// On this machine if they are installed, else in a container if there are an engine and the image.
+    #[default]
+    Auto,
+    /// On this machine only.
+    Local,
+    /// In a container only.
+    Container,
+}
+
+impl std::str::FromStr for Builds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "local" => Ok(Self::Local),
+            "container" => Ok(Self::Container),
+            other => Err(format!("'{other}' is none of auto, local, container")),
+        }
+    }
 }
 
 /// How long things may take.
@@ -105,6 +133,7 @@ impl RelayConfig {
             broker_host: "127.0.0.1".to_owned(),
             broker_port: 1883,
             boards_dir: None,
+            builds: Builds::default(),
             timeouts: Timeouts::default(),
             bounds: Bounds::default(),
         }

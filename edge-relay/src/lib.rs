@@ -29,6 +29,6 @@ mod serial;
 mod state;
 mod work;
 
-pub use config::RelayConfig;
+pub use config::{Builds, RelayConfig};
 pub use error::RelayError;
 pub use run::run;

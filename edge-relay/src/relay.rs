@@ -70,7 +70,7 @@ pub struct Relay {
 impl Relay {
     /// The programmer for a board.
     pub fn programmer(&self, board: &BoardType) -> Option<Box<dyn Programmer>> {
-        programmer::of(board, self.builder.work())
+        programmer::of(board, &self.builder)
     }
 
     /// Has a worker started for a device.

@@ -107,8 +107,9 @@ async fn assemble(
     let (workers, started) = mpsc::unbounded_channel();
     let (fatal, failed) = mpsc::unbounded_channel();
     let builds = folder.path("builds");
-    let builder = Builder::new(&builds, config.bounds.builds, config.timeouts.build)
+    let builder = Builder::new(&builds, config.bounds.builds, config.timeouts.build, config.builds)
         .map_err(|source| RelayError::File { what: "cannot use the folder", path: builds, source })?;
+    builder.sweep().await;
     let poller =
         Poller { event_loop, config: config.clone(), journal: journal.clone(), counters: counters.clone(), up, inbox };
     let relay = Relay {

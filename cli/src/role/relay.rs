@@ -15,6 +15,7 @@ pub fn run(context: &Context, args: args::Relay) -> Result<(), Failure> {
     config.broker_host = host;
     config.broker_port = port;
     config.boards_dir = Some(args.boards.clone().unwrap_or_else(|| layout.boards()));
+    config.builds = args.builds;
     role::run(2, async |stop| {
         edge_relay::run(config, stop).await.map_err(|error| Failure::Environment(error.to_string()))
     })

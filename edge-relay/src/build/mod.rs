@@ -3,8 +3,9 @@
 
 pub(crate) mod arduino_cli;
 mod cache;
+pub(crate) mod container;
 mod folder;
-mod gcc;
+pub(crate) mod gcc;
 mod objects;
 pub(crate) mod process;
 mod toolchain;
@@ -21,10 +22,12 @@ use contract::state::Toolchain as ToolchainReport;
 use serde_json::json;
 
 pub use cache::Image;
+pub(crate) use container::Engine;
 pub(crate) use folder::Folder;
-pub use toolchain::{Job, Lines, Toolchain};
+pub use toolchain::{Job, Lines, Log, Toolchain};
 
 use crate::boards::BoardType;
+use crate::config::Builds;
 use crate::fetch::Artifact;
 use crate::folder::check_room;
 use crate::relay::Relay;
@@ -39,26 +42,43 @@ pub struct Builder {
     toolchains: Vec<Arc<dyn Toolchain>>,
     cache: cache::Cache,
     work: PathBuf,
+    builds: Builds,
+    engine: Arc<Engine>,
 }
 
 impl Builder {
-    /// All toolchains, working in `dir`. Ends what builds of an earlier process still do.
+    /// All toolchains, working in `dir`. Ends what builds of an earlier process still do; those in containers are ended
+    /// by [`Builder::sweep`].
     ///
     /// # Errors
     /// The disk's.
-    pub fn new(dir: &Path, bound: u64, limit: Duration) -> std::io::Result<Self> {
+    pub fn new(dir: &Path, bound: u64, limit: Duration, builds: Builds) -> std::io::Result<Self> {
         let work = dir.join("work");
         process::sweep(&work);
         std::fs::create_dir_all(&work)?;
         let objects = objects::Objects::new(dir.join("objects"))?;
+        let engine = Arc::new(Engine::new(&work));
         let families = [&gcc::NATIVE, &gcc::AVR, &gcc::ARM];
         let toolchains = families.map(|family| {
-            let toolchain: Arc<dyn Toolchain> = Arc::new(gcc::Gcc::new(family, &work, objects.clone(), limit));
+            let gcc = gcc::Gcc::new(family, &work, objects.clone(), limit, builds, engine.clone());
+            let toolchain: Arc<dyn Toolchain> = Arc::new(gcc);
             toolchain
         });
         let arduino: Arc<dyn Toolchain> = Arc::new(arduino_cli::ArduinoCli::new(&work, limit));
         let toolchains = toolchains.into_iter().chain([arduino]).collect();
-        Ok(Self { toolchains, cache: cache::Cache::new(dir.join("cache"), bound)?, work })
+        Ok(Self { toolchains, cache: cache::Cache::new(dir.join("cache"), bound)?, work, builds, engine })
+    }
+
+    /// Removes containers that an earlier process left. Before this, none is started.
+    pub async fn sweep(&self) {
+        if self.builds != Builds::Local {
+            self.engine.sweep().await;
+        }
+    }
+
+    /// Where programs that flash boards run, beside this machine.
+    pub fn engine(&self) -> (Builds, &Arc<Engine>) {
+        (self.builds, &self.engine)
     }
 
     /// Where builds and flashes work. What an earlier process left there was ended and removed at the start.

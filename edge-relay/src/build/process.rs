@@ -110,30 +110,46 @@ pub fn confine(pid: Pid, limit: Duration) {
 async fn lines(stream: Option<impl AsyncRead + Unpin>, log: &Log) {
     let Some(stream) = stream else { return };
     let mut reader = BufReader::new(stream);
-    let mut line = Vec::new();
+    let mut splitter = Splitter::default();
     loop {
-        let available = match reader.fill_buf().await {
+        let taken = match reader.fill_buf().await {
             Ok([]) | Err(_) => break,
-            Ok(bytes) => bytes,
+            Ok(bytes) => {
+                splitter.push(bytes, log);
+                bytes.len()
+            }
         };
-        let end = available.iter().position(|byte| *byte == b'\n');
-        let taken = end.map_or(available.len(), |at| at + 1);
-        line.extend_from_slice(&available[..taken]);
         reader.consume(taken);
-        if end.is_some() || line.len() >= MAX_LINE {
-            emit(&mut line, log);
-        }
     }
-    emit(&mut line, log);
+    splitter.end(log);
 }
 
-fn emit(line: &mut Vec<u8>, log: &Log) {
-    let text = String::from_utf8_lossy(line);
-    let text = text.trim_end();
-    if !text.is_empty() {
-        log(text);
+/// Makes lines of bytes as they come.
+#[derive(Debug, Default)]
+pub struct Splitter(Vec<u8>);
+
+impl Splitter {
+    /// Takes bytes and gives the lines that they end. A line that gets too long is given in pieces.
+    pub fn push(&mut self, bytes: &[u8], log: &Log) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            for piece in piece.chunks(MAX_LINE) {
+                self.0.extend_from_slice(piece);
+                if piece.ends_with(b"\n") || self.0.len() >= MAX_LINE {
+                    self.end(log);
+                }
+            }
+        }
     }
-    line.clear();
+
+    /// Gives what is left.
+    pub fn end(&mut self, log: &Log) {
+        let text = String::from_utf8_lossy(&self.0);
+        let text = text.trim_end();
+        if !text.is_empty() {
+            log(text);
+        }
+        self.0.clear();
+    }
 }
 
 /// In clock ticks since the machine started; with the number it identifies a process.

@@ -65,7 +65,7 @@ impl ArduinoCli {
         }
         let said: Failed = serde_json::from_str(&ended.out).unwrap_or_default();
         let said = if said.error.is_empty() { ended.last().to_owned() } else { said.error };
-        Err(match ended.status {
+        Err(match ended.success {
             None => Fault::Tool(format!("arduino-cli was killed after {} s", LIMIT.as_secs())),
             Some(_) if !line.is_current() => Fault::Lost(format!("while arduino-cli wrote to it ({said})")),
             Some(_) => Fault::Tool(format!("arduino-cli could not upload ({said})")),

@@ -1,9 +1,11 @@
-//! AVR boards with a serial bootloader, flashed by `avrdude`: Arduino Uno, Nano, Mega 2560.
+//! AVR boards with a serial bootloader, flashed by `avrdude`: Arduino Uno, Nano, Mega 2560. It is on this machine, or in
+//! the image with their compiler; a container gets the board's port and nothing else.
 //!
 //! It speaks the bootloader's protocol, resets the board by DTR, writes page by page, and reads everything back. The
 //! bootloader has no second place for a firmware: a flash that is cut leaves half of one, and the relay writes again.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use firmware::message::{BoardMessage, HostMessage};
@@ -12,7 +14,10 @@ use firmware::session::{Ask, Event, FlashReport};
 use super::tool::Tool;
 use super::{Programmer, tool};
 use crate::boards::{BoardType, Upload};
-use crate::build::Folder;
+use crate::build::container::{self, Image, Inside, Problem, SOURCES};
+use crate::build::gcc::AVR_IMAGE;
+use crate::build::{Builder, Engine, Folder, process};
+use crate::config::Builds;
 use crate::device::line::Ear;
 use crate::serial::port::{Fault, SerialLine};
 use crate::serial::talk::Condition;
@@ -25,25 +30,51 @@ const HELP: &str = "install it (Debian: 'apt install avrdude'; Fedora: 'dnf inst
 /// A program that does nothing: `rjmp .-2`.
 const NOTHING: [u8; 2] = [0xFF, 0xCF];
 
-/// What stands for the image in avrdude's folder.
-const IMAGE: &str = "image.bin";
+const PROGRAM: &str = "avrdude";
+/// What is written, in its folder.
+const IMAGE: &str = "src/image.bin";
 
 /// `avrdude` for one board.
 #[derive(Debug, Clone)]
 pub struct Avrdude {
     upload: Upload,
     work: PathBuf,
+    builds: Builds,
+    engine: Arc<Engine>,
 }
 
 impl Avrdude {
     /// For a board whose file says part, protocol and speed.
-    pub fn new(board: &BoardType, work: &Path) -> Self {
-        Self { upload: board.upload.clone(), work: work.to_owned() }
+    pub fn new(board: &BoardType, builder: &Builder) -> Self {
+        let (builds, engine) = builder.engine();
+        Self { upload: board.upload.clone(), work: builder.work().to_owned(), builds, engine: engine.clone() }
+    }
+
+    /// The image that it runs in; `None`: it runs here, or says that it cannot.
+    fn image(&self) -> Result<Option<Image>, Fault> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        match self.builds {
+            Builds::Local => return Ok(None),
+            Builds::Auto if process::find(PROGRAM, &path).is_some() => return Ok(None),
+            Builds::Auto | Builds::Container => {}
+        }
+        match tokio::runtime::Handle::current().block_on(self.engine.image(AVR_IMAGE)) {
+            Ok(image) => Ok(Some(image)),
+            Err(problem @ (Problem::NoEngine(_) | Problem::NoImage(..))) if self.builds == Builds::Auto => Err(
+                Fault::ToolMissing(format!("avrdude was not found: {HELP}; nor can it run in a container: {problem}")),
+            ),
+            Err(problem @ (Problem::NoEngine(_) | Problem::NoImage(..))) => {
+                Err(Fault::ToolMissing(problem.to_string()))
+            }
+            Err(problem) => Err(Fault::Tool(problem.to_string())),
+        }
     }
 
     fn write(&self, line: &mut SerialLine, image: &[u8], ear: &mut Ear) -> Result<(), Fault> {
         let folder = Folder::make(&self.work).map_err(|e| Fault::Tool(format!("cannot make a folder: {e}")))?;
-        std::fs::write(folder.path(IMAGE), image).map_err(|e| Fault::Tool(format!("cannot write the image: {e}")))?;
+        let written =
+            std::fs::create_dir(folder.path(SOURCES)).and_then(|()| std::fs::write(folder.path(IMAGE), image));
+        written.map_err(|e| Fault::Tool(format!("cannot write the image: {e}")))?;
         let mut pauses = PAUSES.iter();
         loop {
             let fault = match self.attempt(line, &folder, ear) {
@@ -64,25 +95,42 @@ impl Avrdude {
     fn attempt(&self, line: &mut SerialLine, folder: &Folder, ear: &mut Ear) -> Result<(), Fault> {
         // avrdude does not look whether somebody else has the port.
         line.check_free()?;
+        let image = self.image()?;
+        let port = if image.is_some() { container::PORT } else { line.path() };
         let arguments = [
             "-q".to_owned(),
             format!("-p{}", self.upload.part),
             format!("-c{}", self.upload.protocol),
-            format!("-P{}", line.path()),
+            format!("-P{port}"),
             format!("-b{}", self.upload.baud),
             "-D".to_owned(), // the bootloader erases page by page
             format!("-Uflash:w:{IMAGE}:r"),
         ];
         let since = Instant::now();
-        let tool = Tool { program: "avrdude", folder, limit: LIMIT, help: HELP, environment: Vec::new() };
-        let ended = tool::run(&tool, &arguments, &|| line.is_current(), &mut |text| {
+        let is_there = || line.is_current();
+        let mut on_line = |text: &str| {
             let step = [("initialized", 0.1), ("writing", 0.15), ("written", 0.6), ("verified", 1.0)];
             if let Some((_, progress)) = step.iter().rev().find(|(word, _)| text.contains(word)) {
                 // Whether to go on is no question here: half a firmware is worse than none.
                 let _ = ear.hear(Event::Progress(*progress));
             }
             ear.note(text);
-        })?;
+        };
+        let ended = match image {
+            None => {
+                let tool = Tool { program: PROGRAM, folder, limit: LIMIT, help: HELP, environment: Vec::new() };
+                tool::run(&tool, &arguments, &is_there, &mut on_line)?
+            }
+            Some(image) => {
+                let inside = Inside {
+                    arguments: [PROGRAM.to_owned()].into_iter().chain(arguments).collect(),
+                    folder: folder.dir().to_owned(),
+                    writes: false,
+                    device: Some(line.path().into()),
+                };
+                tool::run_inside(&image, inside, LIMIT, &is_there, &mut on_line)?
+            }
+        };
         if ended.is_good() {
             ear.note(&format!("avrdude took {} ms", since.elapsed().as_millis()));
             return Ok(());
@@ -91,7 +139,7 @@ impl Avrdude {
         if !line.is_current() || ended.says(&["No such file or directory", "No such device"]) {
             return Err(Fault::Lost(format!("while avrdude wrote to it ({said})")));
         }
-        if ended.status.is_none() {
+        if ended.success.is_none() {
             return Err(Fault::Tool(format!("avrdude was killed after {} s", LIMIT.as_secs())));
         }
         if ended.says(&["Permission denied"]) {

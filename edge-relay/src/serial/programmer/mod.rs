@@ -5,13 +5,12 @@ mod avrdude;
 mod tml;
 mod tool;
 
-use std::path::Path;
-
 use firmware::session::{Ask, FlashReport, hello};
 
 use super::port::{Fault, SerialLine};
 use super::talk::Condition;
 use crate::boards::BoardType;
+use crate::build::Builder;
 use crate::device::line::Ear;
 
 /// Replaces, removes and restarts a board's firmware. A programmer that is a program of its own closes the line first.
@@ -55,12 +54,12 @@ pub trait Programmer: Send {
     fn is_atomic(&self) -> bool;
 }
 
-/// The programmer that a board's file names; `work` is for its files.
-pub fn of(board: &BoardType, work: &Path) -> Option<Box<dyn Programmer>> {
+/// The programmer that a board's file names.
+pub fn of(board: &BoardType, builder: &Builder) -> Option<Box<dyn Programmer>> {
     match board.programmer.as_str() {
         "tml" => Some(Box::new(tml::Tml)),
-        "avrdude" => Some(Box::new(avrdude::Avrdude::new(board, work))),
-        "arduino-cli" => Some(Box::new(arduino_cli::ArduinoCli::new(board, work))),
+        "avrdude" => Some(Box::new(avrdude::Avrdude::new(board, builder))),
+        "arduino-cli" => Some(Box::new(arduino_cli::ArduinoCli::new(board, builder.work()))),
         _ => None,
     }
 }

@@ -1,5 +1,5 @@
-//! Programs that flash boards: their output line by line, a time limit, and an end for the whole process group, also
-//! when the relay itself is killed.
+//! Programs that flash boards, on this machine or in a container: their output line by line, a time limit, and an end for
+//! the whole process group, also when the relay itself is killed.
 //!
 //! A flash is stopped by its own time limit only: whoever stops it in the middle has half of a firmware on the board.
 
@@ -7,11 +7,14 @@ use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
+use tokio_util::sync::CancellationToken;
 
+use crate::build::container::{self, Image, Inside};
 use crate::build::{Folder, process};
 use crate::serial::port::Fault;
 
@@ -26,7 +29,7 @@ const BUSY: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Ended {
     /// `None`: it was killed, at its time limit or because the board had gone.
-    pub status: Option<ExitStatus>,
+    pub success: Option<bool>,
     /// All it wrote.
     pub lines: Vec<String>,
     /// What of it was standard output, without the ends of lines.
@@ -41,7 +44,7 @@ impl Ended {
 
     /// Whether it reports success.
     pub fn is_good(&self) -> bool {
-        self.status.is_some_and(|status| status.success())
+        self.success == Some(true)
     }
 
     /// The last line that says something, for people.
@@ -68,8 +71,11 @@ pub struct Tool<'a> {
 /// How often it is looked whether the board is still there.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Runs a program for at most its limit, and no longer than the board `is_there`: a program that lost its port
-/// may wait a long time for nothing.
+/// Lines of a program that runs; the first part tells whether it is standard output.
+type Said = Receiver<(bool, String)>;
+
+/// Runs a program on this machine for at most its limit, and no longer than the board `is_there`: a program that lost
+/// its port may wait a long time for nothing.
 ///
 /// # Errors
 /// [`Fault::ToolMissing`] with the help if it is not installed, [`Fault::Tool`] if it does not start.
@@ -103,23 +109,11 @@ pub fn run(
         child.stderr.take().map(|stream| read(stream, false, sender)),
     ];
     let deadline = Instant::now() + *limit;
-    let (mut lines, mut out) = (Vec::new(), String::new());
-    let in_time = loop {
-        match receiver.recv_timeout(LOOK.min(deadline.saturating_duration_since(Instant::now()))) {
-            Ok((is_out, line)) => {
-                if is_out {
-                    out.push_str(&line);
-                }
-                on_line(&line);
-                lines.push(line);
-            }
-            Err(RecvTimeoutError::Disconnected) => break true,
-            Err(RecvTimeoutError::Timeout) if Instant::now() >= deadline || !is_there() => break false,
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-    };
-    let status = if in_time { wait(&mut child, deadline).map_err(failed)? } else { None };
-    if status.is_some() {
+    let mut ended = listen(&receiver, deadline, is_there, on_line);
+    if ended.success.is_some() {
+        ended.success = wait(&mut child, deadline).map_err(failed)?.map(|status| status.success());
+    }
+    if ended.success.is_some() {
         group.0 = None;
     }
     drop(group); // kills what still runs
@@ -127,7 +121,66 @@ pub fn run(
     for reader in readers.into_iter().flatten() {
         let _ = reader.join();
     }
-    Ok(Ended { status, lines, out })
+    Ok(ended)
+}
+
+/// Runs a program in a container under the same conditions.
+///
+/// # Errors
+/// [`Fault::Tool`]: the engine's problem.
+pub fn run_inside(
+    image: &Image,
+    inside: Inside,
+    limit: Duration,
+    is_there: &dyn Fn() -> bool,
+    on_line: &mut dyn FnMut(&str),
+) -> Result<Ended, Fault> {
+    let (sender, receiver) = mpsc::channel();
+    let log = |is_out: bool| {
+        let sender = sender.clone();
+        let log: crate::build::Log = Arc::new(move |line: &str| {
+            let _ = sender.send((is_out, line.to_owned())); // nobody listens any more after a stop
+        });
+        log
+    };
+    let (on_out, on_err) = (log(true), log(false));
+    drop(sender);
+    let (image, stop) = (image.clone(), CancellationToken::new());
+    let runtime = tokio::runtime::Handle::current();
+    let stopped = stop.clone().cancelled_owned();
+    let running = runtime.spawn(async move { image.run(&inside, limit, &on_out, &on_err, stopped).await });
+    let mut ended = listen(&receiver, Instant::now() + limit, is_there, on_line);
+    if ended.success.is_none() {
+        stop.cancel();
+    }
+    let end = runtime.block_on(running).map_err(|error| Fault::Tool(error.to_string()))?;
+    match end.map_err(|problem| Fault::Tool(problem.to_string()))? {
+        container::End::Exited { code, .. } => ended.success = Some(code == 0),
+        container::End::TimedOut | container::End::Stopped => ended.success = None,
+    }
+    Ok(ended)
+}
+
+/// Hears a program until it closes its output, its time is over, or the board has gone: no success then.
+fn listen(said: &Said, deadline: Instant, is_there: &dyn Fn() -> bool, on_line: &mut dyn FnMut(&str)) -> Ended {
+    let mut ended = Ended { success: None, lines: Vec::new(), out: String::new() };
+    loop {
+        match said.recv_timeout(LOOK.min(deadline.saturating_duration_since(Instant::now()))) {
+            Ok((is_out, line)) => {
+                if is_out {
+                    ended.out.push_str(&line);
+                }
+                on_line(&line);
+                ended.lines.push(line);
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                ended.success = Some(true);
+                return ended;
+            }
+            Err(RecvTimeoutError::Timeout) if Instant::now() >= deadline || !is_there() => return ended,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
 }
 
 /// It has closed its output, so its end is near.

@@ -1,0 +1,157 @@
+//! A container engine of the tests' own: Docker's daemon with its own socket and its own data, which are kept between runs.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::bench::Process;
+
+const BASE: &str = "debian:bookworm-slim";
+
+/// Far more than anything takes on a machine that has nothing else to do.
+const LIMIT: Duration = Duration::from_secs(120);
+
+pub struct Engine {
+    process: Option<Process>,
+    dir: TempDir,
+    /// Held while the data is ours.
+    _lock: std::fs::File,
+}
+
+fn kept(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+fn checked(command: &mut Command) -> Result<Output, String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Err(format!("{command:?} ended with {}: {out}{err}", output.status))
+}
+
+impl Engine {
+    /// Starts it; the error says why this machine cannot.
+    pub fn start() -> Result<Self, String> {
+        if !rustix::process::geteuid().is_root() {
+            return Err("only root can start a container engine".into());
+        }
+        for (program, package) in [("dockerd", "docker.io"), ("docker", "docker.io"), ("iptables", "iptables")] {
+            let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+            if !std::env::split_paths(&path).any(|dir| dir.join(program).is_file()) {
+                return Err(format!("apt install {package}"));
+            }
+        }
+        let lock = std::fs::File::create(kept("docker.lock")).map_err(|error| error.to_string())?;
+        lock.lock().map_err(|error| error.to_string())?;
+        let dir = tempfile::Builder::new().prefix("engine-").tempdir().map_err(|error| error.to_string())?;
+        let mut engine = Self { process: None, dir, _lock: lock };
+        engine.again()?;
+        for old in engine.containers() {
+            engine.docker(&["rm", "--force", &old])?; // of a test that failed
+        }
+        Ok(engine)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// `DOCKER_HOST`.
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.path("socket").display())
+    }
+
+    /// Starts it anew, with the same socket and data.
+    pub fn again(&mut self) -> Result<(), String> {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("log"));
+        let log = log.map_err(|error| error.to_string())?;
+        let mut command = Command::new("dockerd");
+        command.arg("--host").arg(self.host()).arg("--data-root").arg(kept("docker"));
+        command.arg("--exec-root").arg(self.path("exec")).arg("--pidfile").arg(self.path("pid"));
+        command.args(["--bridge", "none", "--iptables=false", "--userland-proxy=false"]);
+        command.stdout(log.try_clone().map_err(|error| error.to_string())?).stderr(log);
+        let mut process = Process::start(&mut command);
+        let end = Instant::now() + LIMIT;
+        while self.docker(&["version"]).is_err() {
+            let ended = process.0.try_wait().is_ok_and(|status| status.is_some());
+            if ended || Instant::now() > end {
+                let log = std::fs::read_to_string(self.path("log")).unwrap_or_default();
+                let last: Vec<&str> = log.lines().rev().take(3).collect();
+                return Err(format!("dockerd does not run here: {last:?}"));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Runs Docker's command line; returns what it prints.
+    pub fn docker(&self, arguments: &[&str]) -> Result<String, String> {
+        let mut command = Command::new("docker");
+        // The classic builder needs no further program.
+        command.args(arguments).env("DOCKER_HOST", self.host()).env("DOCKER_BUILDKIT", "0");
+        checked(&mut command).map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// Builds an image from one of our Dockerfiles, on a base that stands in for the one that others pull.
+    pub fn build(&self, tag: &str, folder: &Path) -> Result<(), String> {
+        if self.docker(&["image", "inspect", BASE]).is_err() {
+            self.import_base()?;
+        }
+        let folder = folder.display().to_string();
+        self.docker(&["build", "--network", "host", "--tag", tag, &folder]).map(|_| ())
+    }
+
+    fn import_base(&self) -> Result<(), String> {
+        let root = self.path("base").display().to_string();
+        let mirror = "http://deb.debian.org/debian";
+        checked(Command::new("debootstrap").args(["--variant=minbase", "bookworm", &root, mirror]))?;
+        let script = format!("tar -C {root} -c . | docker import - {BASE}");
+        checked(Command::new("sh").args(["-c", &script]).env("DOCKER_HOST", self.host()))?;
+        checked(Command::new("rm").args(["-r", &root])).map(|_| ())
+    }
+
+    /// Ids of our relays' containers, running or not.
+    pub fn containers(&self) -> Vec<String> {
+        let ids = self.docker(&["ps", "--all", "--quiet", "--filter", "label=org.tinymlaas.work"]).unwrap();
+        ids.lines().map(str::to_owned).collect()
+    }
+
+    /// kill -9, with the daemon behind it.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+        let pid = std::fs::read_to_string(self.path("exec/containerd/containerd.pid")).unwrap_or_default();
+        if let Some(pid) = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        // A daemon that finds the file of its predecessor may take whoever has its number now for it, even a process
+        // that has ended and that nobody waits for.
+        for file in ["pid", "exec/containerd/containerd.pid"] {
+            let _ = std::fs::remove_file(self.path(file));
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.path("log")).unwrap_or_default();
+            let from = log.len().saturating_sub(4000);
+            eprintln!("the engine's log ends with: {}", log.get(from..).unwrap_or(&log));
+        }
+        let Some(mut process) = self.process.take() else { return };
+        // Asked to stop, it takes its containers and mounts along.
+        let _ =
+            rustix::process::kill_process(rustix::process::Pid::from_child(&process.0), rustix::process::Signal::TERM);
+        let end = Instant::now() + LIMIT;
+        while Instant::now() < end && process.0.try_wait().is_ok_and(|status| status.is_none()) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
