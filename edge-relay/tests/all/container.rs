@@ -19,7 +19,7 @@ RUN printf '%s\n' '#!/bin/sh' \
   'echo "spy user $(id -u):$(id -g)"' \
   'sed -n "s/^\(CapEff\|CapBnd\|NoNewPrivs\):[[:space:]]*/spy \1 /p" /proc/self/status' \
   'echo "spy network $(ls /sys/class/net | tr "\n" " ")"' \
-  'for place in /work/src/x /work/x /x /etc/x /usr/x /root/x /var/x; do (echo > $place) 2>/dev/null && echo "spy wrote $place"; done' \
+  'for place in src/x ./x /x /etc/x /usr/x /root/x /var/x; do (echo > $place) 2>/dev/null && echo "spy wrote $place"; done' \
   'echo "spy memory $(cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max)"' \
   'echo "spy processes $(cat /sys/fs/cgroup/pids/pids.max 2>/dev/null || cat /sys/fs/cgroup/pids.max)"' \
   'echo "spy devices $(ls /dev | tr "\n" " ")"' \

@@ -30,7 +30,7 @@ async fn the_same_id_twice_has_one_effect() {
 async fn a_build_that_loops_is_killed_and_the_other_device_works() {
     let mut bench = Bench::new().await;
     // Only the model with this salt loops; the compiler is a process group with a child.
-    bench.compiler("if grep -q 0000000000000014 model.c; then sh -c 'while :; do :; done'; fi");
+    bench.compiler("if grep -q 0000000000000014 src/model.c; then sh -c 'while :; do :; done'; fi");
     bench.set("RELAY_BUILD_S", "15");
     bench.add_board(1, 0);
     bench.add_board(2, 0);
@@ -50,7 +50,7 @@ async fn a_build_that_loops_is_killed_and_the_other_device_works() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cancelling_in_every_phase() {
     let mut bench = Bench::new().await;
-    bench.compiler("if grep -q 000000000000001e model.c; then sleep 300; fi");
+    bench.compiler("if grep -q 000000000000001e src/model.c; then sleep 300; fi");
     bench.add_board(1, 57_600);
     bench.start_relay();
     let host = bench.host.clone();
@@ -90,7 +90,7 @@ async fn cancelling_in_every_phase() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_of_time_and_number_and_expectations() {
     let mut bench = Bench::new().await;
-    bench.compiler("if grep -q 0000000000000028 model.c; then sleep 300; fi");
+    bench.compiler("if grep -q 0000000000000028 src/model.c; then sleep 300; fi");
     bench.add_board(1, 0);
     bench.start_relay();
     let host = &bench.host;

@@ -12,7 +12,7 @@ use crate::model::{Kind, make};
 async fn a_board_that_goes_while_its_firmware_is_built() {
     let mut bench = Bench::new().await;
     bench.set("RELAY_DEVICE_S", "3");
-    bench.compiler("if grep -q 'id\\[\\] = \"000000000000005' model.c; then sleep 2; fi");
+    bench.compiler("if grep -q 'id\\[\\] = \"000000000000005' src/model.c; then sleep 2; fi");
     bench.add_board(1, 0);
     bench.start_relay();
     bench.host.devices(1).await;

@@ -58,7 +58,9 @@ impl Avrdude {
             Builds::Auto if process::find(PROGRAM, &path).is_some() => return Ok(None),
             Builds::Auto | Builds::Container => {}
         }
-        match tokio::runtime::Handle::current().block_on(self.engine.image(AVR_IMAGE)) {
+        let engine = self.engine.clone();
+        let asked = tool::begin(async move { engine.image(AVR_IMAGE).await });
+        match asked.recv().map_err(|_| Fault::Stopped)? {
             Ok(image) => Ok(Some(image)),
             Err(problem @ (Problem::NoEngine(_) | Problem::NoImage(..))) if self.builds == Builds::Auto => Err(
                 Fault::ToolMissing(format!("avrdude was not found: {HELP}; nor can it run in a container: {problem}")),

@@ -124,6 +124,15 @@ pub fn run(
     Ok(ended)
 }
 
+/// Starts async work from a thread for blocking work, which gets its result from the channel.
+pub fn begin<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Receiver<T> {
+    let (sender, receiver) = mpsc::channel();
+    tokio::runtime::Handle::current().spawn(async move {
+        let _ = sender.send(work.await); // nobody waits for it any more
+    });
+    receiver
+}
+
 /// Runs a program in a container under the same conditions.
 ///
 /// # Errors
@@ -146,14 +155,13 @@ pub fn run_inside(
     let (on_out, on_err) = (log(true), log(false));
     drop(sender);
     let (image, stop) = (image.clone(), CancellationToken::new());
-    let runtime = tokio::runtime::Handle::current();
     let stopped = stop.clone().cancelled_owned();
-    let running = runtime.spawn(async move { image.run(&inside, limit, &on_out, &on_err, stopped).await });
+    let running = begin(async move { image.run(&inside, limit, &on_out, &on_err, stopped).await });
     let mut ended = listen(&receiver, Instant::now() + limit, is_there, on_line);
     if ended.success.is_none() {
         stop.cancel();
     }
-    let end = runtime.block_on(running).map_err(|error| Fault::Tool(error.to_string()))?;
+    let end = running.recv().map_err(|_| Fault::Stopped)?; // the relay ends
     match end.map_err(|problem| Fault::Tool(problem.to_string()))? {
         container::End::Exited { code, .. } => ended.success = Some(code == 0),
         container::End::TimedOut | container::End::Stopped => ended.success = None,
