@@ -11,6 +11,7 @@ use rumqttd::{Forward, Notification};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::access::Admission;
+use crate::audit::Sender;
 use crate::codec::{Publication, Version, put_pingresp};
 use crate::connection::End;
 use crate::deliver::{Origin, Outbound, Outgoing};
@@ -26,6 +27,7 @@ use crate::topics::matches;
 /// One connected client.
 pub(crate) struct Client {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) sender: Arc<Sender>,
     pub(crate) version: Version,
     pub(crate) admission: Admission,
     pub(crate) client: Arc<str>,

@@ -97,6 +97,10 @@ pub struct Limits {
     pub durable_topic_bytes: usize,
     /// Bytes of all durable messages.
     pub durable_bytes: usize,
+    /// Records for the audit log that wait for the cloud; beyond it commands are refused.
+    pub audit_messages: usize,
+    /// Bytes of them.
+    pub audit_bytes: usize,
     /// How long a durable message waits for its addressee.
     pub durable_age: Duration,
 }
@@ -136,6 +140,8 @@ impl Default for Limits {
             durable_messages: 1_000,
             durable_topic_bytes: 16 * 1024 * 1024,
             durable_bytes: 256 * 1024 * 1024,
+            audit_messages: 100_000,
+            audit_bytes: 64 * 1024 * 1024,
             durable_age: Duration::from_secs(7 * 24 * 3600),
         }
     }

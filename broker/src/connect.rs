@@ -10,6 +10,7 @@ use rumqttd::protocol::{
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::access::Admission;
+use crate::audit::Sender;
 use crate::client::Client;
 use crate::codec::{
     DecodeError, Incoming, Refusal, Version, decode, protocol_level, put_connack, put_refusal, take_frame,
@@ -274,6 +275,7 @@ async fn start_session<S: Transport>(
     let identity = admission.identity.name.clone();
     let mut client = Client {
         shared: shared.clone(),
+        sender: Arc::new(Sender::new(&admission, &claim.client, wire.peer())),
         version,
         admission,
         client: claim.client.clone(),

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::audit::Sender;
 use crate::client::Client;
 use crate::codec::{DecodeError, Incoming, decode, put_disconnect, reason, take_frame};
 use crate::connect::{Accepted, ConnectError, Will, accept};
@@ -187,7 +188,7 @@ async fn run<S: Transport>(shared: &Arc<Shared>, mut wire: Wire<S>, accepted: Ac
     });
     let wanted = !matches!(end, End::Left | End::Kicked(Kick::Shutdown));
     if let Some(will) = will.filter(|_| wanted) {
-        publish_will(shared, will, expiry, &claim.client, claim.generation).await;
+        publish_will(shared, will, expiry, &claim.client, claim.generation, &client.sender).await;
     }
     let clean = link.is_clean();
     // What the router had handed over counts as taken from its log.
@@ -236,20 +237,27 @@ fn note_end(shared: &Shared, client: &Client, end: &End) {
 }
 
 /// Publishes a will now or, for MQTT 5's delay, when the client has not come back until then.
-async fn publish_will(shared: &Arc<Shared>, will: Will, expiry: Duration, client: &Arc<str>, generation: u64) {
+async fn publish_will(
+    shared: &Arc<Shared>,
+    will: Will,
+    expiry: Duration,
+    client: &Arc<str>,
+    generation: u64,
+    sender: &Arc<Sender>,
+) {
     let Will { message, properties, delay } = will;
     let delay = delay.min(expiry);
     if delay.is_zero() {
-        if shared.publish_will(message, properties).await.is_err() {
+        if shared.publish_will(message, properties, sender).await.is_err() {
             tracing::error!(%client, "the router did not take a will");
         }
         return;
     }
-    let (shared, client) = (shared.clone(), client.clone());
+    let (shared, client, sender) = (shared.clone(), client.clone(), sender.clone());
     tokio::spawn(async move {
         tokio::time::sleep(delay).await;
         if shared.sessions.unchanged_since(&client, generation)
-            && shared.publish_will(message, properties).await.is_err()
+            && shared.publish_will(message, properties, &sender).await.is_err()
         {
             tracing::error!(%client, "the router did not take a will");
         }

@@ -17,6 +17,7 @@
 //!   read from more slowly.
 //! - A publish to a durable topic whose queue is full is never acknowledged: MQTT 5 gets 0x97, a 3.1.1 connection is
 //!   closed.
+//! - Who publishes to a durable topic is recorded for the audit log, in one piece with the message ([`contract::audit`]).
 //! - Durable messages are given to addressees, which are relays and the cloud, by their subscription to exactly the
 //!   topic at QoS 1 or 2, and removed by their acknowledgement. Others only watch, and get what comes while they do.
 //! - A client id belongs to one identity at a time, and has none of `/ + # $`.
@@ -25,6 +26,7 @@
 //! - Sessions and retained messages live in memory: a restart of the broker forgets them.
 
 pub mod access;
+mod audit;
 mod client;
 mod codec;
 pub mod config;

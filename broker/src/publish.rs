@@ -27,12 +27,12 @@ pub(crate) enum Verdict {
     Refuse { reason: u8, why: &'static str },
 }
 
-/// An acknowledgement that may have to wait for the disk, with the copy for those who only watch.
+/// An acknowledgement that may have to wait for the disk, with copies for those who only watch.
 pub(crate) struct PendingAck {
     ack: Option<(AckKind, u16)>,
     reason: u8,
     wait: Option<Ticket>,
-    copy: Option<Packet>,
+    copies: Vec<Packet>,
     /// Held until the disk has answered.
     _in_flight: Option<InFlight>,
 }
@@ -103,8 +103,8 @@ impl Client {
     fn on_durable_publish(&mut self, publish: Publish, ack: Option<(AckKind, u16)>) -> Result<(), End> {
         let qos = publish.qos;
         let topic = String::from_utf8_lossy(&publish.topic);
-        match self.shared.durable.put(&topic, &publish.payload, qos) {
-            Ok(ticket) => {
+        match self.shared.put_recorded(&topic, &publish.payload, qos, &self.sender) {
+            Ok((ticket, record)) => {
                 if qos == 2 {
                     self.received.insert(publish.id);
                 }
@@ -113,13 +113,17 @@ impl Client {
                     reason: reason::SUCCESS,
                     wait: Some(ticket),
                     _in_flight: Some(self.quota.carry(publish.topic.len() + publish.payload.len())),
-                    copy: Some(for_router(publish.topic, publish.payload, qos, publish.properties)),
+                    copies: record
+                        .map(|(audit, record)| for_router(audit.into(), record.into(), 1, None))
+                        .into_iter()
+                        .chain([for_router(publish.topic, publish.payload, qos, publish.properties)])
+                        .collect(),
                 });
                 Ok(())
             }
             Err(error) => {
                 let why = match error {
-                    PutError::Full => "the durable queue of this topic is full",
+                    PutError::Full => "the durable queue of this topic, or of the audit, is full",
                     PutError::Disk => "the durable store cannot be written",
                 };
                 self.note_refusal(&publish.topic, why);
@@ -151,7 +155,7 @@ impl Client {
         };
         match result {
             Ok(()) => {
-                self.batch.extend(first.copy);
+                self.batch.extend(first.copies);
                 self.put(first.ack, first.reason);
             }
             Err(error) => {
@@ -178,7 +182,7 @@ impl Client {
             if let Some(ticket) = pending.wait
                 && matches!(ticket.await, Ok(Ok(())))
             {
-                self.batch.extend(pending.copy);
+                self.batch.extend(pending.copies);
             }
         }
     }
@@ -194,7 +198,7 @@ impl Client {
         if self.acks.is_empty() {
             self.put(ack, reason);
         } else if ack.is_some() {
-            self.acks.push_back(PendingAck { ack, reason, wait: None, copy: None, _in_flight: None });
+            self.acks.push_back(PendingAck { ack, reason, wait: None, copies: Vec::new(), _in_flight: None });
         }
     }
 

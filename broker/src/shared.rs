@@ -8,8 +8,9 @@ use rumqttd::protocol::{LastWill, Packet, Publish, PublishProperties};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::access::Authenticator;
+use crate::audit::Sender;
 use crate::config::Limits;
-use crate::durable::Durable;
+use crate::durable::{Durable, PutError, Ticket};
 use crate::metrics::Metrics;
 use crate::pace::Flow;
 use crate::quota::Quotas;
@@ -98,8 +99,30 @@ pub(crate) fn take_mark(properties: &mut Option<PublishProperties>) -> u8 {
 }
 
 impl Shared {
+    /// Puts a message into the durable store together with the record of who sent it; gives the record back.
+    pub(crate) fn put_recorded(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        qos: u8,
+        sender: &Sender,
+    ) -> Result<(Ticket, Option<(String, Vec<u8>)>), PutError> {
+        let record = sender.record(topic, payload);
+        let mut messages = Vec::with_capacity(2);
+        if let Some((audit, record)) = &record {
+            messages.push((audit.as_str(), record.as_slice(), 1));
+        }
+        messages.push((topic, payload, qos));
+        Ok((self.durable.put_all(&messages)?, record))
+    }
+
     /// Publishes a will, whose topic was checked at CONNECT.
-    pub(crate) async fn publish_will(&self, will: LastWill, properties: Option<PublishProperties>) -> Result<(), Gone> {
+    pub(crate) async fn publish_will(
+        &self,
+        will: LastWill,
+        properties: Option<PublishProperties>,
+        sender: &Sender,
+    ) -> Result<(), Gone> {
         let qos = will.qos as u8;
         let topic = String::from_utf8_lossy(&will.topic).into_owned();
         if will.retain
@@ -108,7 +131,7 @@ impl Shared {
             tracing::warn!(topic, %error, "a will was not retained");
         }
         if self.durable.covers(&topic) {
-            let stored = match self.durable.put(&topic, &will.message, qos) {
+            let stored = match self.put_recorded(&topic, &will.message, qos, sender).map(|(ticket, _)| ticket) {
                 Ok(ticket) => ticket.await.is_ok_and(|result| result.is_ok()),
                 Err(_) => false,
             };

@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
@@ -17,6 +18,11 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// packet back until then, and the system's delayed acknowledgement costs it 40 ms.
     fn acknowledge_now(&self) {}
 
+    /// The address at the other end.
+    fn peer(&self) -> Option<IpAddr> {
+        None
+    }
+
     /// Whether and how TLS carries it.
     fn tls(&self) -> Option<Tls> {
         None
@@ -30,6 +36,10 @@ pub(crate) struct Tls {
 }
 
 impl Transport for TcpStream {
+    fn peer(&self) -> Option<IpAddr> {
+        self.peer_addr().ok().map(|address| address.ip())
+    }
+
     fn acknowledge_now(&self) {
         #[cfg(target_os = "linux")]
         // A hint only: where it fails, latency is what it was without it.
@@ -38,6 +48,10 @@ impl Transport for TcpStream {
 }
 
 impl<S: Transport> Transport for TlsStream<S> {
+    fn peer(&self) -> Option<IpAddr> {
+        self.get_ref().0.peer()
+    }
+
     fn acknowledge_now(&self) {
         self.get_ref().0.acknowledge_now();
     }
@@ -48,6 +62,10 @@ impl<S: Transport> Transport for TlsStream<S> {
 }
 
 impl<S: Transport> Transport for WebSocket<Begun<S>> {
+    fn peer(&self) -> Option<IpAddr> {
+        self.get_ref().stream.peer()
+    }
+
     fn acknowledge_now(&self) {
         self.get_ref().stream.acknowledge_now();
     }
@@ -131,6 +149,11 @@ impl<S: Transport> Wire<S> {
         let mut wire = Self::new(stream);
         wire.input.extend_from_slice(&[first]);
         wire
+    }
+
+    /// The address at the other end.
+    pub(crate) fn peer(&self) -> Option<IpAddr> {
+        self.stream.peer()
     }
 
     /// Whether and how TLS carries it.

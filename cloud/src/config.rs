@@ -10,6 +10,9 @@ pub struct CloudConfig {
     pub dir: PathBuf,
     /// The identities that may use the API, shared with the broker, such as `data/credentials.json`.
     pub credentials: PathBuf,
+    /// Folder of the local authority, which certifies relays that enroll; where it has none (`ca.key`), they get no
+    /// certificate.
+    pub authority: Option<PathBuf>,
     /// Host of the MQTT broker.
     pub broker_host: String,
     /// Port of the MQTT broker.
@@ -38,6 +41,7 @@ impl CloudConfig {
         Self {
             dir: dir.into(),
             credentials: credentials.into(),
+            authority: None,
             broker_host: "127.0.0.1".into(),
             broker_port: 1883,
             mqtt_user: "cloud".into(),

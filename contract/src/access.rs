@@ -166,6 +166,8 @@ const fn rule(topic: &Topic) -> Rule {
         Topic::Sync(_) => Rule { speak: &[Admin, Cloud], to_relay: true },
         Topic::CloudCommands => Rule { speak: &[Admin, Operator], to_relay: false },
         Topic::CloudEvents => Rule { speak: &[Cloud], to_relay: false },
+        // The broker's own.
+        Topic::BrokerAudit => Rule { speak: &[], to_relay: false },
         // Under the own name; see `Identity::allows_publish`.
         Topic::Health(_) => Rule { speak: &[Admin, Cloud], to_relay: false },
     }

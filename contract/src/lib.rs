@@ -9,6 +9,7 @@
 //! - [`reading`], [`log`], [`stream`]: what a relay streams, and how a host confirms it.
 //! - [`request`], [`artifact`]: how a relay fetches what it builds.
 //! - [`cloud_command`]: the verbs that are addressed to the cloud.
+//! - [`audit`]: what the broker tells of who publishes commands.
 //! - [`access`]: who may publish and subscribe where.
 //! - [`api`], [`people`]: the documents of the HTTP API.
 //! - [`wire`]: the only place that encodes and decodes, and that decides what fits.
@@ -18,6 +19,7 @@
 pub mod access;
 pub mod api;
 pub mod artifact;
+pub mod audit;
 pub mod cloud_command;
 pub mod code;
 pub mod command;

@@ -32,6 +32,8 @@ pub enum Topic {
     CloudCommands,
     /// `cloud/events`.
     CloudEvents,
+    /// `broker/audit`: who published commands; from the broker itself.
+    BrokerAudit,
     /// `health/{name}`: round trips of health checks; the payload means nothing.
     Health(String),
 }
@@ -56,10 +58,12 @@ pub mod filter {
     pub const CLOUD_COMMANDS: &str = "tinymlaas/v1/cloud/commands";
     /// Events of the cloud.
     pub const CLOUD_EVENTS: &str = "tinymlaas/v1/cloud/events";
-    /// What people may watch: everything but the transfer of artifacts and health checks.
+    /// Who published commands.
+    pub const BROKER_AUDIT: &str = "tinymlaas/v1/broker/audit";
+    /// What people may watch: everything but the transfer of artifacts, health checks, and the audit.
     pub const WATCHED: [&str; 8] = [PRESENCE, STATE, COMMANDS, EVENTS, TELEMETRY, LOGS, CLOUD_COMMANDS, CLOUD_EVENTS];
     /// Topics whose messages a broker keeps until their addressee has acknowledged them.
-    pub const DURABLE: [&str; 2] = [COMMANDS, CLOUD_COMMANDS];
+    pub const DURABLE: [&str; 3] = [COMMANDS, CLOUD_COMMANDS, BROKER_AUDIT];
 }
 
 /// Writes down one topic of each kind. The match is made from the same list and has no other arm, so a topic that is
@@ -100,6 +104,7 @@ every! {
     Logs => |p: &Parameters<'_>| Topic::Logs(p.relay.clone(), p.device.clone()),
     CloudCommands => |_: &Parameters<'_>| Topic::CloudCommands,
     CloudEvents => |_: &Parameters<'_>| Topic::CloudEvents,
+    BrokerAudit => |_: &Parameters<'_>| Topic::BrokerAudit,
     Health => |p: &Parameters<'_>| Topic::Health(p.name.to_owned()),
 }
 
@@ -119,6 +124,7 @@ impl fmt::Display for Topic {
             Topic::Logs(relay, device) => write!(f, "{ROOT}/relays/{relay}/devices/{device}/logs"),
             Topic::CloudCommands => write!(f, "{ROOT}/cloud/commands"),
             Topic::CloudEvents => write!(f, "{ROOT}/cloud/events"),
+            Topic::BrokerAudit => write!(f, "{ROOT}/broker/audit"),
             Topic::Health(name) => write!(f, "{ROOT}/health/{name}"),
         }
     }
@@ -153,6 +159,7 @@ impl Topic {
             }
             ("cloud", "commands", None, None, None) => Topic::CloudCommands,
             ("cloud", "events", None, None, None) => Topic::CloudEvents,
+            ("broker", "audit", None, None, None) => Topic::BrokerAudit,
             ("health", name, None, None, None) if !name.is_empty() => Topic::Health(name.to_owned()),
             _ => return None,
         };
@@ -171,7 +178,7 @@ impl Topic {
             | Topic::Sync(relay)
             | Topic::Telemetry(relay, _)
             | Topic::Logs(relay, _) => Some(relay),
-            Topic::CloudCommands | Topic::CloudEvents | Topic::Health(_) => None,
+            Topic::CloudCommands | Topic::CloudEvents | Topic::BrokerAudit | Topic::Health(_) => None,
         }
     }
 

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use contract::topic::filter;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use crate::BrokerError;
@@ -54,7 +55,7 @@ impl Message {
 pub(crate) type Ticket = oneshot::Receiver<Result<(), PutError>>;
 
 enum Op {
-    Put(Message, oneshot::Sender<Result<(), PutError>>),
+    Put(Vec<Message>, oneshot::Sender<Result<(), PutError>>),
     Done(u64),
 }
 
@@ -157,38 +158,56 @@ impl Durable {
         self.filters.iter().any(|filter| matches(filter, topic))
     }
 
-    /// Writes a message; the ticket tells when it is safe.
-    pub(crate) fn put(&self, topic: &str, payload: &[u8], qos: u8) -> Result<Ticket, PutError> {
-        let size = topic.len() + payload.len();
+    /// How many messages and bytes of a topic are kept.
+    fn bounds(&self, topic: &str) -> (usize, usize) {
+        if topic == filter::BROKER_AUDIT {
+            (self.limits.audit_messages, self.limits.audit_bytes)
+        } else {
+            (self.limits.durable_messages, self.limits.durable_topic_bytes)
+        }
+    }
+
+    /// Writes messages (topic, payload, QoS) in one piece: all of them or none; the ticket tells when they are safe.
+    pub(crate) fn put_all(&self, messages: &[(&str, &[u8], u8)]) -> Result<Ticket, PutError> {
         let (sender, ticket) = oneshot::channel();
         let mut state = lock(&self.state);
-        let (count, bytes) = state.queues.get(topic).map_or((0, 0), |queue| (queue.count, queue.bytes));
-        if count >= self.limits.durable_messages
-            || bytes + size > self.limits.durable_topic_bytes
-            || state.bytes + size > self.limits.durable_bytes
-        {
-            return Err(PutError::Full);
+        let mut total = state.bytes;
+        for (topic, payload, _) in messages {
+            let size = topic.len() + payload.len();
+            let (count, bytes) = state.queues.get(*topic).map_or((0, 0), |queue| (queue.count, queue.bytes));
+            let (most, most_bytes) = self.bounds(topic);
+            total += size;
+            if count >= most || bytes + size > most_bytes || total > self.limits.durable_bytes {
+                return Err(PutError::Full);
+            }
         }
-        state.next += 1;
-        let message = Message {
-            id: state.next,
-            at: now_ms(),
-            qos,
-            topic: topic.into(),
-            payload: Bytes::copy_from_slice(payload),
-        };
-        state.bytes += size;
-        state.count += 1;
-        let queue = state.queues.entry(message.topic.clone()).or_default();
-        queue.count += 1;
-        queue.bytes += size;
+        let mut written = Vec::with_capacity(messages.len());
+        for (topic, payload, qos) in messages {
+            state.next += 1;
+            let message = Message {
+                id: state.next,
+                at: now_ms(),
+                qos: *qos,
+                topic: (*topic).into(),
+                payload: Bytes::copy_from_slice(payload),
+            };
+            state.bytes += message.size();
+            state.count += 1;
+            let queue = state.queues.entry(message.topic.clone()).or_default();
+            queue.count += 1;
+            queue.bytes += message.size();
+            written.push(message);
+        }
         self.metrics.durable_depth.set(state.count as u64);
+        let sizes: Vec<_> = written.iter().map(|message| (message.topic.clone(), message.size())).collect();
         // Sent under the lock, so that the order on disk is the order of the ids.
-        let sent = self.ops.as_ref().map(|ops| ops.send(Op::Put(message, sender)));
+        let sent = self.ops.as_ref().map(|ops| ops.send(Op::Put(written, sender)));
         if matches!(sent, Some(Ok(()))) {
             Ok(ticket)
         } else {
-            state.release(topic, size);
+            for (topic, size) in sizes {
+                state.release(&topic, size);
+            }
             Err(PutError::Disk)
         }
     }
@@ -237,7 +256,8 @@ impl Durable {
             .queues
             .values()
             .flat_map(|queue| queue.messages.values())
-            .filter(|message| message.at < oldest)
+            // What belongs into the audit log waits for the cloud however long that takes.
+            .filter(|message| message.at < oldest && *message.topic != *filter::BROKER_AUDIT)
             .map(|message| (message.topic.clone(), message.id))
             .collect();
         for (topic, id) in &expired {
@@ -281,9 +301,11 @@ fn write(mut log: Log, ops: &mpsc::Receiver<Op>, state: &Shared) {
         let batch = std::iter::once(first).chain(ops.try_iter()).take(BATCH);
         for op in batch {
             match op {
-                Op::Put(message, done) => {
-                    log.push(&Record::Put(&message));
-                    puts.push((message, done));
+                Op::Put(messages, done) => {
+                    for message in &messages {
+                        log.push(&Record::Put(message));
+                    }
+                    puts.push((messages, done));
                 }
                 Op::Done(id) => log.push(&Record::Done(id)),
             }
@@ -292,17 +314,14 @@ fn write(mut log: Log, ops: &mpsc::Receiver<Op>, state: &Shared) {
         if let Err(error) = &written {
             tracing::error!(%error, "the durable store cannot be written; publishes to it are refused");
         }
-        for (message, done) in puts {
-            let result = match &written {
-                Ok(()) => {
-                    deliver(state, message);
-                    Ok(())
+        for (messages, done) in puts {
+            for message in messages {
+                match &written {
+                    Ok(()) => deliver(state, message),
+                    Err(_) => lock(state).release(&message.topic, message.size()),
                 }
-                Err(_) => {
-                    lock(state).release(&message.topic, message.size());
-                    Err(PutError::Disk)
-                }
-            };
+            }
+            let result = written.as_ref().map(|()| ()).map_err(|_| PutError::Disk);
             // A publisher that has left does not want to know.
             let _ = done.send(result);
         }

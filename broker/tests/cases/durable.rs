@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use broker::{Broker, BrokerConfig};
+use contract::audit::Published;
+use contract::topic::filter;
 use rumqttc::{MqttOptions, QoS};
 
 use crate::support::*;
@@ -153,7 +155,8 @@ async fn live_commands_reach_the_addressee_and_whoever_watches_once() {
     for client in [&mut relay, &mut wildcard, &mut exact] {
         assert!(client.hears_nothing().await);
     }
-    assert_eq!(broker.metrics.durable_depth.get(), 0);
+    // Two records for the audit log wait for the cloud.
+    assert_eq!(broker.metrics.durable_depth.get(), 2);
 }
 
 #[tokio::test]
@@ -166,7 +169,8 @@ async fn somebody_who_watches_does_not_take_the_command_from_the_relay() {
     let mut operator = broker.client("operator", "operator").await;
     operator.publish(COMMANDS, "for the relay").await;
     assert_eq!(watching.text().await, "for the relay");
-    assert_eq!(broker.metrics.durable_depth.get(), 1);
+    // The command and its record for the audit log.
+    assert_eq!(broker.metrics.durable_depth.get(), 2);
     let mut relay = broker.client("bench", "bench").await;
     relay.subscribe(COMMANDS, QoS::AtLeastOnce).await;
     assert_eq!(relay.text().await, "for the relay");
@@ -223,13 +227,15 @@ async fn old_messages_are_dropped_and_counted() {
     let broker = Running::with(|config| config.limits.durable_age = Duration::ZERO).await;
     let mut operator = broker.client("operator", "operator").await;
     operator.publish(COMMANDS, "too late").await;
-    assert_eq!(broker.metrics.durable_depth.get(), 1);
+    // The command and its record for the audit log.
+    assert_eq!(broker.metrics.durable_depth.get(), 2);
     // Expiry runs every minute; a restart is what a test can wait for.
     let dir = broker.stop().await;
     tokio::time::sleep(Duration::from_millis(20)).await;
     let broker = Running::open(dir, |config| config.limits.durable_age = Duration::ZERO).await;
     assert_eq!(broker.metrics.durable_expired.get(), 1);
-    assert_eq!(broker.metrics.durable_depth.get(), 0);
+    // The record is not dropped, however old.
+    assert_eq!(broker.metrics.durable_depth.get(), 1);
 }
 
 #[tokio::test]
@@ -255,4 +261,54 @@ async fn commands_to_many_relays_do_not_mix() {
         }
     }
     assert!(expected.is_empty());
+}
+
+#[tokio::test]
+async fn who_sent_a_command_is_kept_with_it_for_the_cloud() {
+    let broker = Running::start().await;
+    let mut operator = broker.client("operator", "console").await;
+    operator.publish(COMMANDS, "one").await;
+    let mut cloud = broker.client("cloud", "cloud").await;
+    cloud.publish(COMMANDS, "two").await;
+    drop((operator, cloud));
+    // The broker dies; record and command were on disk before the acknowledgement.
+    let dir = broker.stop().await;
+    let broker = Running::open(dir, |_| {}).await;
+    let mut cloud = broker.client("cloud", "cloud").await;
+    cloud.subscribe(filter::BROKER_AUDIT, QoS::AtLeastOnce).await;
+    let record: Published = serde_json::from_slice(&cloud.message().await.payload).unwrap();
+    assert_eq!(
+        (record.identity.as_str(), record.role.as_str(), record.client.as_str()),
+        ("operator", "operator", "console")
+    );
+    assert_eq!((record.topic.as_str(), record.payload.as_deref()), (COMMANDS, Some("one")));
+    assert_eq!(record.address.as_deref(), Some("127.0.0.1"));
+    assert!(cloud.hears_nothing().await, "the cloud records its own commands itself");
+    // Watching takes nothing away, and nobody else may.
+    let mut admin = broker.client("admin", "admin").await;
+    admin.subscribe(filter::BROKER_AUDIT, QoS::AtLeastOnce).await;
+    admin.publish(COMMANDS, "three").await;
+    let record: Published = serde_json::from_slice(&admin.message().await.payload).unwrap();
+    assert_eq!(record.identity, "admin");
+    admin.publish(filter::BROKER_AUDIT, "forged").await;
+    assert_eq!(broker.metrics.refused_publishes.get(), 1);
+}
+
+#[tokio::test]
+async fn commands_wait_when_their_records_have_no_room() {
+    let broker = Running::with(|config| config.limits.audit_messages = 1).await;
+    let mut operator = broker.client("operator", "console").await;
+    operator.publish(COMMANDS, "one").await;
+    operator.requests.publish(COMMANDS, QoS::AtLeastOnce, false, "two").await.unwrap();
+    while operator.try_packet().await.is_ok() {}
+    let mut cloud = broker.client("cloud", "cloud").await;
+    cloud.subscribe(filter::BROKER_AUDIT, QoS::AtLeastOnce).await;
+    cloud.message().await;
+    // Its acknowledgement makes room; it is sent by the client when the message was taken.
+    let mut operator = broker.client("operator", "console").await;
+    cloud.requests.publish("tinymlaas/v1/health/cloud", QoS::AtLeastOnce, false, "x").await.unwrap();
+    while !matches!(cloud.packet().await, rumqttc::Packet::PubAck(_)) {}
+    operator.publish(COMMANDS, "three").await;
+    let record: Published = serde_json::from_slice(&cloud.message().await.payload).unwrap();
+    assert_eq!(record.payload.as_deref(), Some("three"));
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use contract::api::{ApiError, DeviceView, PREFIX};
+use contract::api::{ApiError, CLIENT_HEADER, Client, DeviceView, PREFIX};
 use contract::{Code, DeviceId, RelayId};
+use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 
@@ -26,7 +27,10 @@ impl Api {
 
     /// A client for a cloud at `base` with a token at hand.
     pub fn with_token(base: &str, token: String) -> Result<Self, Failure> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CLIENT_HEADER, HeaderValue::from_static(Client::Cli.as_str()));
         let http = reqwest::Client::builder()
+            .default_headers(headers)
             .connect_timeout(Duration::from_secs(5))
             // Compiling a model is the longest of all calls.
             .timeout(Duration::from_secs(300))
@@ -37,7 +41,9 @@ impl Api {
 
     /// A request to a path under the API's prefix.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{PREFIX}{path}", self.base)).bearer_auth(&self.token)
+        let request = self.http.request(method, format!("{}{PREFIX}{path}", self.base));
+        // Who joins has no token yet.
+        if self.token.is_empty() { request } else { request.bearer_auth(&self.token) }
     }
 
     /// `GET`.
@@ -47,6 +53,19 @@ impl Api {
 
     /// Sends a request and reads its answer.
     pub async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Failure> {
+        let body = self.bytes(request).await?;
+        serde_json::from_slice(&body).map_err(|error| {
+            Failure::Internal(format!("the cloud at {} gave an answer of another version: {error}", self.base))
+        })
+    }
+
+    /// Sends a request that has no answer but that it was done.
+    pub async fn done(&self, request: RequestBuilder) -> Result<(), Failure> {
+        self.bytes(request).await.map(drop)
+    }
+
+    /// Sends a request; the answer as it came.
+    pub async fn bytes(&self, request: RequestBuilder) -> Result<Vec<u8>, Failure> {
         let response = request.send().await.map_err(|error| {
             if error.is_timeout() {
                 Failure::TimedOut(format!("the cloud at {} did not answer in time", self.base))
@@ -63,9 +82,7 @@ impl Api {
             .await
             .map_err(|error| Failure::Unreachable(format!("the answer of the cloud broke off: {error}")))?;
         if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|error| {
-                Failure::Internal(format!("the cloud at {} gave an answer of another version: {error}", self.base))
-            });
+            return Ok(Vec::from(body));
         }
         Err(Failure::from_api(serde_json::from_slice(&body).unwrap_or_else(|_| foreign(status, &self.base))))
     }

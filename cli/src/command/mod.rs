@@ -1,15 +1,19 @@
 //! The client commands: each asks the API or speaks MQTT, and prints.
 
+mod audit;
 mod cancel;
 mod compile;
 mod dataset;
 mod device;
+mod enroll;
 mod follow;
 mod health;
 mod install;
 mod logs;
 mod model;
+mod people;
 mod relay;
+mod secret;
 mod watch;
 
 use crate::args::{Context, Verb};
@@ -31,6 +35,10 @@ pub fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
         match verb {
             Verb::Relay { verb } => relay::run(context, verb).await,
             Verb::Device { verb } => device::run(context, verb).await,
+            Verb::User { verb } => people::users(context, verb).await,
+            Verb::Token { verb } => people::tokens(context, verb).await,
+            Verb::Group { verb } => people::groups_of_relays(context, verb).await,
+            Verb::Audit(asked) => audit::run(context, asked).await,
             Verb::Model { verb } => model::run(context, verb).await,
             Verb::Dataset { verb } => dataset::run(context, verb).await,
             Verb::Install(install) => install::run(context, install).await,

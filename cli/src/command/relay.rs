@@ -1,9 +1,12 @@
 //! `tinymlaas relay …`.
 
-use contract::api::RelayView;
+use contract::api::{Guest, NewInvitation, RelayView};
 use contract::command::{Action, Command};
 
+use reqwest::Method;
+
 use super::follow::follow_shown;
+use super::people::{invite, said, show_invitation};
 use crate::args::{Context, RelayVerb};
 use crate::client::api::Api;
 use crate::exit::Failure;
@@ -25,6 +28,23 @@ pub async fn run(context: &Context, verb: RelayVerb) -> Result<(), Failure> {
             }
         }
         RelayVerb::Rescan { relay } => follow_shown(context, &relay, &Command::new(Action::Rescan)).await.map(drop),
+        RelayVerb::Invite { relay, valid } => {
+            let wanted = NewInvitation {
+                guest: Guest::Relay,
+                name: relay.to_string(),
+                role: None,
+                groups: None,
+                valid_s: Some(valid.0),
+            };
+            let issued = invite(&Api::new(context)?, &wanted).await?;
+            show_invitation(context, &issued, "on the relay's machine, 'tinymlaas relay enroll' takes it")
+        }
+        RelayVerb::Enroll(asked) => super::enroll::run(context, asked).await,
+        RelayVerb::Revoke { relay } => {
+            let api = Api::new(context)?;
+            api.done(api.request(Method::POST, &format!("/relays/{relay}/revoke"))).await?;
+            said(context, &format!("relay '{relay}' is let in no more; its connection ends within a second or so"))
+        }
         RelayVerb::Run(_) => Err(Failure::Internal("a role is no client command".to_owned())),
     }
 }

@@ -14,6 +14,7 @@ pub fn run(context: &Context, args: args::Cloud) -> Result<(), Failure> {
     let (host, port) = context.broker()?;
     let layout = Layout(&context.data_dir);
     let mut config = CloudConfig::new(layout.cloud(), layout.credentials(), layout.cloud_token());
+    config.authority = Some(layout.tls());
     config.broker_host = host;
     config.broker_port = port;
     role::run(2, async |stop| {

@@ -8,6 +8,7 @@
 //! - `crash`: kill -9 of any part at any step.
 //! - `hostile`: garbage everywhere.
 //! - `network`: over TLS, as from another machine.
+//! - `people`: users, tokens, invitations, the audit log.
 //! - `machine`: ports in use, unwritable folders, no compiler.
 //! - `browser`: the dashboard in Chromium.
 
@@ -24,3 +25,4 @@ mod machine;
 mod main_job;
 mod network;
 mod page;
+mod people;

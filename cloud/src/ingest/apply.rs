@@ -6,7 +6,7 @@ use sea_orm::{DatabaseTransaction, DbErr};
 use super::batch::Batch;
 use super::cache::Cache;
 use super::incoming::Incoming;
-use super::{cloud_command, command, inventory, presence, stream};
+use super::{cloud_command, command, inventory, presence, published, stream};
 use crate::db::Db;
 
 /// How often a relay's `last_seen` is written at most, in µs.
@@ -42,6 +42,7 @@ async fn one(txn: &DatabaseTransaction, cache: &mut Cache, batch: &mut Batch, me
             }
             stream::apply(txn, cache, batch, message).await
         }
+        Incoming::Published(sent) => published::apply(txn, sent).await,
         Incoming::CloudCommand(command) => cloud_command::apply(txn, batch, command).await,
     }
 }

@@ -1,5 +1,6 @@
 //! From bytes to a message of the contract, or to the name of the counter that says why not.
 
+use contract::audit::Published;
 use contract::cloud_command::CloudCommand;
 use contract::command::Command;
 use contract::event::Event;
@@ -23,6 +24,8 @@ pub enum Incoming {
     Command(RelayId, Box<Command>),
     /// A message of one of the three streams.
     Stream(Box<StreamMessage>),
+    /// Who published a command, as the broker says.
+    Published(Box<Published>),
     /// A command to the cloud, or why it is none.
     CloudCommand(Result<Box<CloudCommand>, Malformed>),
 }
@@ -128,6 +131,10 @@ pub fn read(topic: &Topic, payload: &[u8]) -> Result<Option<Incoming>, Dropped> 
                 Err(malformed) => (head_of(payload, malformed, "malformed_logs")?, unreadable(Stream::Logs)),
             };
             message(relay, head, body, payload, "malformed_logs")?
+        }
+        Topic::BrokerAudit => {
+            let published = decode::<Published>(payload, MAX_PACKET_BYTES).map_err(dropped("malformed_audit"))?;
+            Incoming::Published(Box::new(published))
         }
         Topic::CloudCommands => Incoming::CloudCommand(CloudCommand::parse(payload).map(Box::new)),
         Topic::Requests(_) | Topic::Responses(_) | Topic::Sync(_) | Topic::CloudEvents | Topic::Health(_) => {

@@ -11,6 +11,7 @@ mod event;
 mod incoming;
 mod inventory;
 mod presence;
+mod published;
 mod stream;
 mod watermark;
 mod worker;

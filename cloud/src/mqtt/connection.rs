@@ -16,7 +16,7 @@ use crate::error::CloudError;
 use crate::services::counters::Counters;
 
 /// What the cloud listens to. Presence first: a state is judged by it.
-const FILTERS: [&str; 8] = [
+const FILTERS: [&str; 9] = [
     filter::PRESENCE,
     filter::STATE,
     filter::COMMANDS,
@@ -25,6 +25,7 @@ const FILTERS: [&str; 8] = [
     filter::TELEMETRY,
     filter::REQUESTS,
     filter::CLOUD_COMMANDS,
+    filter::BROKER_AUDIT,
 ];
 
 /// Largest packet that is read. Far over the contract's limit: a broker without that limit would deliver a larger one

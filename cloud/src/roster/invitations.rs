@@ -7,6 +7,7 @@ use sea_orm::{
     ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, Set,
 };
 use serde_json::json;
+use transport::authority::Authority;
 
 use super::tokens::Row;
 use super::{Change, check_groups, column, names, password, person};
@@ -137,7 +138,9 @@ pub async fn join(shared: &Shared, stranger: &Actor, join: &Join) -> Result<Join
                 let message = "a relay sends the SHA-256 of the token that it made, as 64 hex digits";
                 return Err(Failure::field(Code::MISSING_FIELD, "token_sha256", message));
             }
-            enroll(shared, stranger, row.id, &relay, &wanted, &refused).await
+            let certificate = certify(shared, &relay, join.csr.as_deref())?;
+            let joined = enroll(shared, stranger, row.id, &relay, &wanted, &refused).await?;
+            Ok(Joined { certificate, ..joined })
         }
         _ => {
             let Some(chosen) = join.password.as_deref() else {
@@ -152,6 +155,16 @@ pub async fn join(shared: &Shared, stranger: &Actor, join: &Join) -> Result<Join
             welcome(shared, stranger, row.id, hash, &refused).await
         }
     }
+}
+
+/// A client certificate, where there is an authority and the relay asks. It is worth nothing before the relay is
+/// enrolled: the broker looks at the token as well.
+fn certify(shared: &Shared, relay: &RelayId, csr: Option<&str>) -> Result<Option<String>, Failure> {
+    let folder = shared.config.authority.as_deref().filter(|folder| folder.join("ca.key").exists());
+    let (Some(folder), Some(csr)) = (folder, csr) else { return Ok(None) };
+    let authority = Authority::open(folder).map_err(|error| Failure::Internal(error.to_string()))?;
+    let signed = authority.sign_client(csr, &user_of(relay));
+    signed.map(Some).map_err(|error| Failure::field(Code::INVALID_FIELD, "csr", error.to_string()))
 }
 
 /// Takes an invitation that is open now; nobody else can take it meanwhile.
@@ -185,7 +198,8 @@ async fn enroll(
         Joined { name: name.clone(), relay: Some(relay.clone()), trusted: shared.signer.trusted(), certificate: None };
     let work = Change::begin(shared).await?;
     let before = invitations::Entity::find_by_id(id).one(&work.txn).await?.ok_or_else(refused)?;
-    if before.used_at.is_some() && before.used_for.as_deref() == Some(digest) {
+    let open = before.expires_at > Timestamp::now().as_micros();
+    if open && before.used_at.is_some() && before.used_for.as_deref() == Some(digest) {
         // The answer was lost: the same request gets it again, and nothing is done. A revoked token stays revoked.
         work.commit().await?;
         return Ok(joined);

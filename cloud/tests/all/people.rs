@@ -356,3 +356,42 @@ async fn open_database(world: &World) -> sea_orm::DatabaseConnection {
     let path = world.dir.path().join("cloud/cloud.db");
     sea_orm::Database::connect(format!("sqlite://{}", path.display())).await.unwrap()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_over_mqtt_are_in_the_audit_log_though_the_cloud_was_away() {
+    let world = World::new();
+    let (port, stop, broker) = embedded(&world).await;
+    let mut config = config(world.dir.path(), port);
+    config.client_id = "cloud-of-people".into();
+    let publish = async |payload: &str, topic: &str| {
+        let mut options = MqttOptions::new("console", "127.0.0.1", port);
+        options.set_credentials("olga", &world.tokens.operator);
+        let (client, mut events) = AsyncClient::new(options, 10);
+        client.publish(topic, rumqttc::QoS::AtLeastOnce, false, payload).await.unwrap();
+        let acknowledged =
+            async { while !matches!(events.poll().await.unwrap(), Event::Incoming(Packet::PubAck(_))) {} };
+        tokio::time::timeout(Duration::from_secs(60), acknowledged).await.unwrap();
+    };
+    let commands = "tinymlaas/v1/relays/bench/commands";
+    publish(r#"{"id":"early","verb":"install","device":"a","model":"digits"}"#, commands).await;
+    let cloud = Running::start(config.clone(), &world.tokens).await;
+    let only = |count: usize| move |log: &Value| log.as_array().is_some_and(|log| log.len() == count);
+    let log = cloud.api.until("/audit?source=mqtt", only(1)).await;
+    let line = &log[0];
+    assert_eq!((&line["actor"], &line["role"]), (&json!("olga"), &json!("operator")));
+    assert_eq!((&line["action"], &line["target"]), (&json!("command.install"), &json!("bench/a")));
+    assert_eq!((&line["detail"]["command"], &line["detail"]["model"]), (&json!("early"), &json!("digits")));
+    assert_eq!(line["detail"]["client"], "console");
+    publish("no command", commands).await;
+    publish(r#"{"id":"c","verb":"compile","model":"unheard-of"}"#, "tinymlaas/v1/cloud/commands").await;
+    let log = cloud.api.until("/audit?source=mqtt", only(3)).await;
+    assert_eq!((&log[1]["action"], &log[1]["result"]), (&json!("command"), &json!("malformed")));
+    assert_eq!((&log[0]["action"], &log[0]["target"]), (&json!("cloud.compile"), &json!("unheard-of")));
+    cloud.stop().await;
+    publish(r#"{"id":"late","verb":"rescan"}"#, commands).await;
+    let cloud = Running::start(config, &world.tokens).await;
+    cloud.api.until("/audit?source=mqtt", only(4)).await;
+    cloud.stop().await;
+    drop(stop);
+    broker.await.unwrap();
+}

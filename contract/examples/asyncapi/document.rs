@@ -31,6 +31,7 @@ fn describe(topic: &Topic) -> (&'static str, &'static str, Direction, &'static s
         Topic::Logs(..) => ("logs", "LogLines", Receive, "Output of builds, flashes and boards."),
         Topic::CloudCommands => ("cloudCommands", "CloudCommand", Send, "What the cloud is asked to do."),
         Topic::CloudEvents => ("cloudEvents", "CloudEvent", Receive, "What became of it, and what changed."),
+        Topic::BrokerAudit => ("brokerAudit", "Published", Receive, "Who published commands."),
         Topic::Health(_) => ("health", "Health", Send, "Round trips of health checks."),
     }
 }

@@ -22,6 +22,7 @@ const TABLE: &str = "
     Logs           s   s   s   -   s   -   s   p   -
     CloudCommands  ps  ps  ps  ps  s   s   s   -   -
     CloudEvents    s   s   s   s   s   s   ps  -   -
+    BrokerAudit    s   -   -   -   -   -   s   -   -
     Health         ps  -   -   -   -   -   ps  -   -
 ";
 

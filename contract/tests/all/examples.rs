@@ -1,6 +1,7 @@
 //! Decoding and encoding of each payload type, by the name that topics.md gives it.
 
 use contract::artifact::{Manifest, ModelMeta, Sample, SignedManifest};
+use contract::audit::Published;
 use contract::cloud_command::{CloudCommand, CloudEvent};
 use contract::command::Command;
 use contract::event::Event;
@@ -16,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// All names.
-pub const KINDS: [&str; 14] = [
+pub const KINDS: [&str; 15] = [
     "Command",
     "CloudCommand",
     "CloudEvent",
@@ -25,6 +26,7 @@ pub const KINDS: [&str; 14] = [
     "Manifest",
     "ModelMeta",
     "Presence",
+    "Published",
     "Reading",
     "RelayState",
     "Request",
@@ -47,6 +49,7 @@ pub fn round_trip(kind: &str, payload: &[u8]) -> Result<String, Malformed> {
         "LogLines" => of::<LogLines>(payload),
         "Manifest" => of::<Manifest>(payload),
         "ModelMeta" => of::<ModelMeta>(payload),
+        "Published" => of::<Published>(payload),
         "Presence" => of::<Presence>(payload),
         "Reading" => of::<Reading>(payload),
         "RelayState" => of::<RelayState>(payload),
