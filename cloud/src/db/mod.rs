@@ -89,7 +89,8 @@ async fn connect(path: &Path, connections: u32, read_only: bool) -> Result<Datab
     options
         .max_connections(connections)
         .min_connections(1)
-        .acquire_timeout(Duration::from_secs(30))
+        // A disk that is busy for a minute is slow, and no reason to fail.
+        .acquire_timeout(Duration::from_secs(120))
         .sqlx_logging(false)
         .test_before_acquire(false)
         .map_sqlx_sqlite_opts(move |options| {

@@ -32,7 +32,8 @@ pub async fn write(shared: &Shared) -> Result<(), Failure> {
     let after = project(&txn).await?;
     txn.commit().await?;
     if after != before {
-        credentials::save(&path, &after).map_err(|error| Failure::Internal(error.to_string()))?;
+        let saved = tokio::task::spawn_blocking(move || credentials::save(&path, &after));
+        saved.await?.map_err(|error| Failure::Internal(error.to_string()))?;
     }
     drop(lock);
     Ok(())
