@@ -9,6 +9,9 @@ use contract::{CommandId, Timestamp, Topic, wire};
 
 use crate::access::Admission;
 
+/// A record, with the topic that it belongs on.
+pub(crate) type Recorded = Option<(String, Vec<u8>)>;
+
 /// Who sends from a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Sender {
@@ -24,9 +27,9 @@ impl Sender {
         Self { identity, role, client: client.to_owned(), address }
     }
 
-    /// The record of a message, with the topic that it belongs on. `None` for the cloud's own: it records itself what it
+    /// The record of a message. `None` for the cloud's own: it records itself what it
     /// sends, and for whom.
-    pub(crate) fn record(&self, topic: &str, payload: &[u8]) -> Option<(String, Vec<u8>)> {
+    pub(crate) fn record(&self, topic: &str, payload: &[u8]) -> Recorded {
         if self.role == Role::Cloud {
             return None;
         }

@@ -8,7 +8,7 @@ use rumqttd::protocol::{LastWill, Packet, Publish, PublishProperties};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::access::Authenticator;
-use crate::audit::Sender;
+use crate::audit::{Recorded, Sender};
 use crate::config::Limits;
 use crate::durable::{Durable, PutError, Ticket};
 use crate::metrics::Metrics;
@@ -106,7 +106,7 @@ impl Shared {
         payload: &[u8],
         qos: u8,
         sender: &Sender,
-    ) -> Result<(Ticket, Option<(String, Vec<u8>)>), PutError> {
+    ) -> Result<(Ticket, Recorded), PutError> {
         let record = sender.record(topic, payload);
         let mut messages = Vec::with_capacity(2);
         if let Some((audit, record)) = &record {

@@ -321,7 +321,7 @@ fn write(mut log: Log, ops: &mpsc::Receiver<Op>, state: &Shared) {
                     Err(_) => lock(state).release(&message.topic, message.size()),
                 }
             }
-            let result = written.as_ref().map(|()| ()).map_err(|_| PutError::Disk);
+            let result = if written.is_ok() { Ok(()) } else { Err(PutError::Disk) };
             // A publisher that has left does not want to know.
             let _ = done.send(result);
         }
