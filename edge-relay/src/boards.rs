@@ -44,7 +44,7 @@ pub struct BoardType {
 /// What a programmer has to know of a board.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Upload {
-    /// What the programmer calls the chip.
+    /// What the programmer calls the chip; for UF2 the `Board-ID` of its drive.
     #[serde(default)]
     pub part: String,
     /// The bootloader's protocol.
@@ -53,6 +53,12 @@ pub struct Upload {
     /// Speed of the line while it is flashed, in bit/s.
     #[serde(default)]
     pub baud: u32,
+    /// What a UF2 bootloader calls the chip's family, in hexadecimal.
+    #[serde(default)]
+    pub family: String,
+    /// Where its flash begins, in hexadecimal.
+    #[serde(default)]
+    pub address: String,
 }
 
 const FILES: &[&str] = &[

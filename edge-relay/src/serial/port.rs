@@ -146,6 +146,21 @@ impl SerialLine {
         Ok(())
     }
 
+    /// Opens and closes the port at 1200 bit/s with DTR down, which boards with USB of their own take for the wish to
+    /// enter their bootloader. The port goes then, so failures after the opening mean nothing.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub fn touch(&mut self) -> Result<(), Fault> {
+        self.close();
+        self.check_plug()?;
+        let port = serialport::new(self.path(), 1200).timeout(READ).open_native();
+        let mut port = port.map_err(|error| self.why(&error))?;
+        let _ = port.write_data_terminal_ready(false);
+        std::thread::sleep(PULSE);
+        Ok(())
+    }
+
     /// False once the device behind the port has gone for sure.
     pub fn is_current(&self) -> bool {
         self.plug.is_current()
