@@ -65,3 +65,42 @@ fn exported_networks_agree_with_onnxruntime_and_their_c_with_the_reference() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn quantized_networks_keep_their_scales_in_both_forms() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/quantized");
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|end| end == "onnx"));
+    paths.sort();
+    assert_eq!(paths.len(), 8);
+    let mut wrong = Vec::new();
+    for path in paths {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let graph = match import::onnx(&std::fs::read(&path).unwrap(), &ImportLimits::default()) {
+            Ok(graph) => graph,
+            Err(error) => {
+                wrong.push(format!("{name}: {error}"));
+                continue;
+            }
+        };
+        let vectors = std::fs::read(path.with_extension("vectors")).unwrap();
+        let vectors: Vec<f32> = vectors.chunks_exact(4).map(|v| f32::from_le_bytes(v.try_into().unwrap())).collect();
+        let len = graph.tensors[graph.input].len();
+        let width = len + graph.tensors[graph.output].len();
+        let calibration: Vec<Vec<f32>> = vectors.chunks_exact(width).map(|vector| vector[..len].to_vec()).collect();
+        let quantized = quantize(&graph, &calibration, &QuantizeOptions::default()).unwrap();
+        let (into, outof) = (&quantized.tensors[quantized.input], &quantized.tensors[quantized.output]);
+        assert!(graph.tensors[graph.input].quantization.is_some() && graph.tensors[graph.output].quantization.is_some());
+        for vector in vectors.chunks_exact(width) {
+            let (input, theirs) = vector.split_at(len);
+            let ours = reference::run(&quantized, &into.stored(input.iter().copied())).unwrap();
+            // Steps of the output: onnxruntime rounds in floats.
+            let steps = outof.reals(&ours).into_iter().zip(theirs).map(|(a, b)| (a - b).abs() / outof.scale);
+            let most = steps.fold(0.0, f32::max);
+            if most > 2.01 {
+                wrong.push(format!("{name}: {most} steps from onnxruntime"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
