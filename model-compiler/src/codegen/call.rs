@@ -123,7 +123,7 @@ pub(super) fn call(graph: &QuantGraph, plan: &Plan, index: usize, node: &QNode) 
             format!("tml_pad({buffers}, {fill}, {})", list.join(", "))
         }
         QOp::Gather { outer, count, inner, indices } => {
-            format!("tml_gather({buffers}, tml_indices_{index}, {outer}, {count}, {}, {inner})", indices.len())
+            format!("tml_pick({buffers}, tml_indices_{index}, {outer}, {count}, {}, {inner})", indices.len())
         }
         QOp::Interpolate { width, channels, rows, columns } => format!(
             "tml_interpolate({buffers}, tml_rows_{index}, tml_columns_{index}, {}, {}, {width}, {channels})",

@@ -1,6 +1,6 @@
 /* Entries of the middle axis of [outer, count, inner], as a table of `entries` indices says. */
-static void tml_gather(const int8_t *in, int8_t *out, const int16_t *indices,
-                       int outer, int32_t count, int entries, int32_t inner)
+static void tml_pick(const int8_t *in, int8_t *out, const int16_t *indices,
+                     int outer, int32_t count, int entries, int32_t inner)
 {
     int o, e;
     int32_t i;

@@ -1,5 +1,5 @@
 /* exp(x); 0 below -87, about 1.65e38 above 88. */
-TML_STRICT static float tml_exp(float x)
+TML_STRICT static float tml_real_exp(float x)
 {
     float turns, whole, r, p, y;
     int32_t n;

@@ -35,13 +35,13 @@ TML_STRICT static float tml_ln(float x)
 
 TML_STRICT static float tml_sigmoid(float x)
 {
-    float half = 1.0f / (1.0f + tml_exp(x < 0.0f ? x : -x));
+    float half = 1.0f / (1.0f + tml_real_exp(x < 0.0f ? x : -x));
     return x < 0.0f ? 1.0f - half : half;
 }
 
 TML_STRICT static float tml_tanh(float x)
 {
-    float e = tml_exp(x < 0.0f ? 2.0f * x : -2.0f * x);
+    float e = tml_real_exp(x < 0.0f ? 2.0f * x : -2.0f * x);
     float y = (1.0f - e) / (1.0f + e);
     return x < 0.0f ? -y : y;
 }
@@ -75,9 +75,9 @@ TML_STRICT static void tml_real_unary(const int8_t *in, float in_scale, int in_z
         case 0: x = tml_sigmoid(x); break;
         case 1: x = tml_tanh(x); break;
         case 2: x = x < 0.0f ? a * x : x; break;
-        case 3: x = x < 0.0f ? b * (a * (tml_exp(x) - 1.0f)) : b * x; break;
+        case 3: x = x < 0.0f ? b * (a * (tml_real_exp(x) - 1.0f)) : b * x; break;
         case 4: x = tml_share(a * x + b); break;
-        case 5: x = tml_exp(x); break;
+        case 5: x = tml_real_exp(x); break;
         case 6: x = x < 0.0f ? -x : x; break;
         case 7: x = tml_sqrt(x); break;
         case 8: x = tml_probit(x); break;

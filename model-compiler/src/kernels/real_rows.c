@@ -16,7 +16,7 @@ TML_STRICT static void tml_real_rows(const int8_t *in, float in_scale, int in_ze
         for (i = 0; i < depth; i++) {
             float x = tml_real_load(in, begin + i, in_scale, in_zero);
             if (kind == 0 || (kind == 1 && (x > 1e-7f || x < -1e-7f))) {
-                sum += tml_exp(x - largest);
+                sum += tml_real_exp(x - largest);
             } else if (kind == 3) {
                 sum += x < 0.0f ? -x : x;
             } else if (kind == 4) {
@@ -29,9 +29,9 @@ TML_STRICT static void tml_real_rows(const int8_t *in, float in_scale, int in_ze
         for (i = 0; i < depth; i++) {
             float x = tml_real_load(in, begin + i, in_scale, in_zero);
             if (kind == 0 || (kind == 1 && (x > 1e-7f || x < -1e-7f))) {
-                x = tml_exp(x - largest);
+                x = tml_real_exp(x - largest);
             } else if (kind == 1) {
-                x = x * tml_exp(-largest);
+                x = x * tml_real_exp(-largest);
             }
             tml_real_store(out, begin + i, inverse, out_zero, x / sum);
         }

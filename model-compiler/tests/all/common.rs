@@ -242,6 +242,10 @@ impl OnnxFile {
                             attribute.i = *v;
                             attribute.r#type = 2;
                         }
+                        Attribute::Text(v) => {
+                            attribute.s = v.as_bytes().to_vec();
+                            attribute.r#type = 3;
+                        }
                         Attribute::Ints(v) => {
                             attribute.ints.clone_from(v);
                             attribute.r#type = 7;
@@ -271,6 +275,7 @@ impl OnnxFile {
 pub enum Attribute {
     Int(i64),
     Ints(Vec<i64>),
+    Text(&'static str),
 }
 
 /// What tract, the float oracle, answers.

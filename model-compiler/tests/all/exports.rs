@@ -90,7 +90,9 @@ fn quantized_networks_keep_their_scales_in_both_forms() {
         let calibration: Vec<Vec<f32>> = vectors.chunks_exact(width).map(|vector| vector[..len].to_vec()).collect();
         let quantized = quantize(&graph, &calibration, &QuantizeOptions::default()).unwrap();
         let (into, outof) = (&quantized.tensors[quantized.input], &quantized.tensors[quantized.output]);
-        assert!(graph.tensors[graph.input].quantization.is_some() && graph.tensors[graph.output].quantization.is_some());
+        assert!(
+            graph.tensors[graph.input].quantization.is_some() && graph.tensors[graph.output].quantization.is_some()
+        );
         for vector in vectors.chunks_exact(width) {
             let (input, theirs) = vector.split_at(len);
             let ours = reference::run(&quantized, &into.stored(input.iter().copied())).unwrap();

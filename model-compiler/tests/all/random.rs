@@ -1,7 +1,12 @@
 //! Random small networks: generated C against the reference interpreter.
 
+use model_compiler::evaluate::quantize_input;
 use model_compiler::import::{self, ImportLimits};
+use model_compiler::mixed::Mixed;
+use model_compiler::qir::Element;
 use model_compiler::quantize::{QuantizeOptions, quantize};
+use model_compiler::ranges::Method;
+use model_compiler::search::search;
 use model_compiler::{codegen, float, plan, reference};
 use proptest::prelude::*;
 
@@ -26,6 +31,9 @@ enum Layer {
     PRelu,
     Resize { factor: usize },
     Extreme(&'static str),
+    Transposed { out: usize, kernel: usize, stride: usize, pad: usize },
+    Linear { height: usize, width: usize, corners: bool },
+    Around { mode: &'static str, pad: usize },
 }
 
 fn layer() -> impl Strategy<Value = Layer> {
@@ -50,6 +58,18 @@ fn layer() -> impl Strategy<Value = Layer> {
         Just(Layer::PRelu),
         (1_usize..3).prop_map(|factor| Layer::Resize { factor }),
         prop::sample::select(vec!["Max", "Min", "Sub"]).prop_map(Layer::Extreme),
+        (1_usize..4, 1_usize..4, 1_usize..4, 0_usize..2).prop_map(|(out, kernel, stride, pad)| Layer::Transposed {
+            out,
+            kernel,
+            stride,
+            pad
+        }),
+        (2_usize..9, 2_usize..9, any::<bool>()).prop_map(|(height, width, corners)| Layer::Linear {
+            height,
+            width,
+            corners
+        }),
+        (prop::sample::select(vec!["reflect", "edge"]), 1_usize..3).prop_map(|(mode, pad)| Layer::Around { mode, pad }),
     ]
 }
 
@@ -189,6 +209,40 @@ fn network(mut shape: [usize; 3], layers: &[Layer], classes: usize, seed: u64) -
                     .node("Conv", &[&last, &weights], &format!("c{index}"), &[])
                     .node(op, &[&last, &format!("c{index}")], &name, &[]);
             }
+            Layer::Transposed { out: oc, kernel, stride, pad } if pad < kernel && h * w * stride * stride < 400 => {
+                let size = |len: usize| (len - 1) * stride + kernel - 2 * pad;
+                if size(h) == 0 || size(w) == 0 || (h - 1) * stride + kernel < 2 * pad + 1 {
+                    continue;
+                }
+                let dims = [c as i64, *oc as i64, *kernel as i64, *kernel as i64];
+                file = file.floats(&weights, &dims, noise(oc * c * kernel * kernel, seed)).node(
+                    "ConvTranspose",
+                    &[&last, &weights],
+                    &name,
+                    &[("pads", quad(*pad)), ("strides", pair(*stride))],
+                );
+                shape = [*oc, size(h), size(w)];
+            }
+            Layer::Linear { height, width, corners } => {
+                let at = if *corners { "align_corners" } else { "half_pixel" };
+                file = file.ints(&format!("p{index}"), vec![1, c as i64, *height as i64, *width as i64]).node(
+                    "Resize",
+                    &[&last, "", "", &format!("p{index}")],
+                    &name,
+                    &[("mode", Attribute::Text("linear")), ("coordinate_transformation_mode", Attribute::Text(at))],
+                );
+                shape = [c, *height, *width];
+            }
+            Layer::Around { mode, pad } if h > *pad && w > *pad => {
+                let p = *pad as i64;
+                file = file.ints(&format!("p{index}"), vec![0, 0, p, 0, 0, 0, 0, p]).node(
+                    "Pad",
+                    &[&last, &format!("p{index}")],
+                    &name,
+                    &[("mode", Attribute::Text(mode))],
+                );
+                shape = [c, h + pad, w + pad];
+            }
             _ => continue,
         }
         last = name;
@@ -202,6 +256,10 @@ fn network(mut shape: [usize; 3], layers: &[Layer], classes: usize, seed: u64) -
     (file.bytes(), input)
 }
 
+/// How far a probability of the int8 network may be from tract's: networks of random weights can double what int8 adds
+/// from layer to layer.
+const NEAR: f32 = 0.15;
+
 proptest! {
     #![proptest_config(cases(16))]
 
@@ -211,9 +269,14 @@ proptest! {
         layers in prop::collection::vec(layer(), 1..6),
         classes in 2_usize..6,
         seed in any::<u32>(),
+        floats in prop::option::of(any::<u16>()),
     ) {
         let (file, input) = network([shape.0, shape.1, shape.2], &layers, classes, u64::from(seed));
-        let graph = import::onnx(&file, &ImportLimits::default()).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        let mut graph = import::onnx(&file, &ImportLimits::default()).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        // Some layers in floats, in any mixture.
+        for (at, node) in graph.nodes.iter_mut().enumerate() {
+            node.real = floats.is_some_and(|floats| floats >> (at % 16) & 1 == 1);
+        }
         let len = graph.tensors[graph.input].len();
         let calibration: Vec<Vec<f32>> = (0..8).map(|i| noise(len, u64::from(seed) + i)).collect();
 
@@ -228,12 +291,39 @@ proptest! {
         prop_assert_eq!(plan::conflict(&quantized, &plan), None);
         prop_assert!(plan.bound_bytes <= plan.arena_bytes);
         let sources = codegen::c99(&quantized, &plan, "random");
-        let inputs = random_inputs(20, len, u64::from(seed));
+        let input = &quantized.tensors[quantized.input];
+        let noisy = |seed: u64| input.stored(noise(len, seed));
+        let inputs = match input.element {
+            Element::Int8 => random_inputs(20, len, u64::from(seed)),
+            Element::Float32 => (0..20).map(|at| noisy(u64::from(seed) + at)).collect(),
+        };
         let expected: Vec<i8> = inputs.iter().flat_map(|i| reference::run(&quantized, i).unwrap()).collect();
         if let Some(cc) = compiler("cc") {
             let flags: Vec<&str> =
                 STRICT.iter().copied().chain(["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]).collect();
             prop_assert_eq!(run_c(&cc, &flags, &sources, &inputs), expected);
         }
+    }
+    #[test]
+    fn int8_stays_near_tract(
+        shape in (1_usize..4, 3_usize..9, 3_usize..9),
+        layers in prop::collection::vec(layer(), 1..6),
+        classes in 2_usize..6,
+        seed in any::<u32>(),
+    ) {
+        let (file, input) = network([shape.0, shape.1, shape.2], &layers, classes, u64::from(seed));
+        let graph = import::onnx(&file, &ImportLimits::default()).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        let len = graph.tensors[graph.input].len();
+        let calibration: Vec<Vec<f32>> = (0..16).map(|i| noise(len, u64::from(seed) + i)).collect();
+        let found = search(&graph, &calibration, Method::Auto, &Mixed::Auto).unwrap();
+        let output = &found.quantized.tensors[found.quantized.output];
+        let mut most = 0.0_f32;
+        for real in &calibration {
+            let theirs = tract(&file, &input, real);
+            let ours = output.reals(&reference::run(&found.quantized, &quantize_input(&found.quantized, real)).unwrap());
+            most = ours.iter().zip(&theirs).fold(most, |most, (a, b)| most.max((a - b).abs()));
+        }
+        println!("probabilities differ by {most}, {:?} dB", found.report.sqnr_db);
+        prop_assert!(most < NEAR, "{most} {layers:?}");
     }
 }
