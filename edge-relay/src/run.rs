@@ -85,6 +85,7 @@ pub async fn run(config: RelayConfig, shutdown: CancellationToken) -> Result<(),
         let _ = tokio::time::timeout(GOODBYE, goodbye(&relay)).await;
     }
     tasks.shutdown().await;
+    relay.builder.stop().await;
     if let Some(counters) = relay.counters.changed() {
         relay.journal.keep_counters(&counters).await?;
     }

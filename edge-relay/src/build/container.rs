@@ -40,6 +40,10 @@ const MEMORY: i64 = 1 << 30;
 /// CPUs, in billionths.
 const CPUS: i64 = 1_000_000_000;
 const PROCESSES: i64 = 128;
+/// Files that one process may have open, and processes that the user may have, also outside of the container. What
+/// Podman sets where nothing is said is more than some machines allow, and then nothing starts.
+const FILES: i64 = 1024;
+const OF_USER: i64 = 4096;
 /// Largest file that may be written, in bytes.
 const FILE: i64 = 256 << 20;
 /// Options of the only folder beside the output that can be written.
@@ -48,6 +52,8 @@ const TEMPORARY: &str = "rw,noexec,nosuid,nodev,size=256m,mode=1777";
 const ANSWER: Duration = Duration::from_secs(60);
 /// How long it is looked for an engine that may not be there.
 const LOOK: Duration = Duration::from_secs(5);
+/// How long removing containers may take when the relay stops.
+const STOP: Duration = Duration::from_secs(3);
 /// How much longer than its limit a container may run if the relay is not there to end it, in seconds.
 const ALONE: u64 = 10;
 
@@ -234,16 +240,32 @@ impl Engine {
         let docker = self.connect().await?;
         let mut swept = self.swept.lock().await;
         if !*swept {
-            let label = format!("{LABEL}={}", self.work.display());
-            let filters = HashMap::from([("label", vec![label.as_str()])]);
-            let all = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-            for id in docker.list_containers(Some(all)).await?.into_iter().filter_map(|container| container.id) {
-                tracing::info!(container = %id, "removing a container that an earlier process left");
-                remove(&docker, &id).await?;
-            }
+            self.remove_all(&docker).await?;
             *swept = true;
         }
         Ok(docker)
+    }
+
+    /// Removes every container of this relay's.
+    async fn remove_all(&self, docker: &Docker) -> Result<(), Problem> {
+        let label = format!("{LABEL}={}", self.work.display());
+        let filters = HashMap::from([("label", vec![label.as_str()])]);
+        let all = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        for id in docker.list_containers(Some(all)).await?.into_iter().filter_map(|container| container.id) {
+            tracing::info!(container = %id, "removing a container whose work is over");
+            remove(docker, &id).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends what still runs, if that takes no longer than whoever stops a relay waits.
+    pub async fn stop(&self) {
+        let stopping = async { self.remove_all(&self.connect().await?).await };
+        match tokio::time::timeout(STOP, stopping).await {
+            Ok(Ok(()) | Err(Problem::NoEngine(_))) => {}
+            Ok(Err(problem)) => tracing::warn!(%problem, "containers may have been left; the next start removes them"),
+            Err(_) => tracing::warn!("containers may have been left; the next start removes them"),
+        }
     }
 
     /// Removes what an earlier process left, if there is an engine.
@@ -401,7 +423,12 @@ impl Image {
             memory_swap: Some(MEMORY),
             nano_cpus: Some(CPUS),
             pids_limit: Some(PROCESSES),
-            ulimits: Some(vec![ulimit("core", 0), ulimit("fsize", FILE)]),
+            ulimits: Some(vec![
+                ulimit("core", 0),
+                ulimit("fsize", FILE),
+                ulimit("nofile", FILES),
+                ulimit("nproc", OF_USER),
+            ]),
             // Whatever the engine's default is, this one can be read.
             log_config: Some(HostConfigLogConfig {
                 typ: Some("json-file".to_owned()),

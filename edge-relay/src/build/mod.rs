@@ -76,6 +76,13 @@ impl Builder {
         }
     }
 
+    /// Ends what still runs in containers. Nothing must be begun after this.
+    pub async fn stop(&self) {
+        if self.builds != Builds::Local {
+            self.engine.stop().await;
+        }
+    }
+
     /// Where programs that flash boards run, beside this machine.
     pub fn engine(&self) -> (Builds, &Arc<Engine>) {
         (self.builds, &self.engine)

@@ -1,12 +1,15 @@
 //! Blocking work at a device's serial line, seen from async code: its progress, its log, its time limit.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use contract::ids::{CommandId, DeviceId};
 use contract::log::Phase;
 use firmware::session::Event;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::relay::Relay;
 use crate::serial::{Fault, SerialLine};
@@ -18,7 +21,7 @@ pub struct Ear {
     device: DeviceId,
     command: Option<CommandId>,
     phase: Phase,
-    deadline: Option<std::time::Instant>,
+    deadline: Option<Instant>,
     stop: Arc<AtomicBool>,
     progress: watch::Sender<f32>,
     overdue: bool,
@@ -57,10 +60,15 @@ impl Ear {
             }
             Event::Tick => {}
         }
-        if self.deadline.is_some_and(|deadline| std::time::Instant::now() >= deadline) {
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             self.overdue = true;
         }
         !self.overdue && !self.stop.load(Ordering::Acquire) && !self.relay.shutdown.is_cancelled()
+    }
+
+    /// For a program that flashes the board and does not ask this ear.
+    pub fn leave(&self) -> Leave {
+        Leave { shutdown: self.relay.shutdown.clone(), since: Cell::new(None) }
     }
 
     /// Counts a piece of noise.
@@ -72,6 +80,33 @@ impl Ear {
     /// Writes a line of the relay's own to the device's log.
     pub fn note(&self, text: &str) {
         self.relay.outbox.line(&self.device, self.command.as_ref(), self.phase, text);
+    }
+}
+
+/// Tells when a program that flashes a board has to go because the relay stops. It gets a moment to come to its end,
+/// because what is half written has to be written again; the journal knows of it.
+pub struct Leave {
+    shutdown: CancellationToken,
+    since: Cell<Option<Instant>>,
+}
+
+/// That moment; whoever stops a relay waits no more than a few seconds for it.
+const GRACE: Duration = Duration::from_secs(2);
+
+impl Leave {
+    /// Whether the relay stops.
+    pub fn is_wanted(&self) -> bool {
+        self.shutdown.is_cancelled()
+    }
+
+    /// Whether the program has to go now.
+    pub fn is_due(&self) -> bool {
+        if !self.is_wanted() {
+            return false;
+        }
+        let since = self.since.get().unwrap_or_else(Instant::now);
+        self.since.set(Some(since));
+        since.elapsed() >= GRACE
     }
 }
 

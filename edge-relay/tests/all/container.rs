@@ -166,14 +166,18 @@ async fn builds_and_flashes_run_in_containers() {
     }
     assert_eq!(left, Vec::<String>::new());
 
-    // It dies and stays away: the command ends, the board keeps what it has, and the relay says what it lost.
-    bench.kill_relay();
+    // The relay is stopped in a build: nothing of it runs on, and the next start goes on with it.
+    bench.host.install("held", "board-1", &make(202, Kind::Good, 100)).await;
+    let before = waiting(&bench, None).await;
+    assert!(bench.relay.take().unwrap().terminate().success());
+    assert_eq!(engine.containers(), Vec::<String>::new());
     bench.set("RELAY_BUILD_S", "30");
     bench.start_relay();
-    bench.host.install("engine-gone", "board-1", &make(202, Kind::Good, 100)).await;
-    waiting(&bench, None).await;
+    waiting(&bench, Some(&before)).await;
+
+    // The engine dies and stays away: the command ends, the board keeps what it has, and the relay says what it lost.
     engine.kill();
-    let end = bench.host.end("engine-gone").await;
+    let end = bench.host.end("held").await;
     assert_eq!((&end["state"], &end["code"]), (&json!("failed"), &json!("unavailable")), "{end}");
     bench.host.send(json!({"id": "d", "verb": "diagnose"})).await;
     let end = bench.host.succeeds("d").await;

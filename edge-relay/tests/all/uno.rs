@@ -110,3 +110,36 @@ async fn what_is_cut_in_the_middle_of_a_flash_is_mended() {
     assert_eq!(end["code"], "does_not_fit", "{end}");
     assert!(!bench.host.states("large").contains(&"flashing".to_owned()));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_stops_leaves_no_programmer_behind_and_goes_on_later() {
+    if skipped("a_relay_that_stops_leaves_no_programmer_behind_and_goes_on_later") {
+        return;
+    }
+    let _chip = CHIP.lock().await;
+    let mut bench = Bench::new().await;
+    // One that hangs the first time, with a child that hangs too.
+    let hang = bench.path("hang");
+    let flag = hang.display().to_string();
+    bench.program(
+        "avrdude",
+        &format!("if [ -e {flag} ]; then rm {flag}; sh -c ': {flag}; sleep 300; :'; fi; exec \"$REAL\" \"$@\""),
+    );
+    bench.add_uno(1);
+    bench.start_relay();
+    bench.host.devices(1).await;
+    std::fs::write(&hang, "").unwrap();
+    let model = make(30, Kind::Good, 100);
+    bench.host.install("i", "board-1", &model).await;
+    bench.host.reaches("i", "flashing").await;
+    while hang.exists() {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(bench.relay.take().unwrap().terminate().success());
+    let left = std::process::Command::new("pgrep").args(["-f", &flag]).output().unwrap();
+    assert!(left.stdout.is_empty(), "{}", String::from_utf8_lossy(&left.stdout));
+    bench.start_relay();
+    bench.host.succeeds("i").await;
+    bench.host.more_readings("board-1", 1).await;
+    bench.host.assert_gap_free();
+}

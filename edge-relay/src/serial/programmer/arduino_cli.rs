@@ -58,10 +58,14 @@ impl ArduinoCli {
         let since = Instant::now();
         let _ = ear.hear(Event::Progress(0.1));
         // The port may go in the meantime: that is how boards with USB of their own enter their bootloader.
-        let ended = tool::run(&tool, &arguments, &|| true, &mut |_| {})?;
+        let leave = ear.leave();
+        let ended = tool::run(&tool, &arguments, &|| !leave.is_due(), &mut |_| {})?;
         if ended.is_good() {
             ear.note(&format!("arduino-cli took {} ms", since.elapsed().as_millis()));
             return Ok(());
+        }
+        if leave.is_wanted() {
+            return Err(Fault::Stopped);
         }
         let said: Failed = serde_json::from_str(&ended.out).unwrap_or_default();
         let said = if said.error.is_empty() { ended.last().to_owned() } else { said.error };

@@ -109,7 +109,8 @@ impl Avrdude {
             format!("-Uflash:w:{IMAGE}:r"),
         ];
         let since = Instant::now();
-        let is_there = || line.is_current();
+        let leave = ear.leave();
+        let is_there = || line.is_current() && !leave.is_due();
         let mut on_line = |text: &str| {
             let step = [("initialized", 0.1), ("writing", 0.15), ("written", 0.6), ("verified", 1.0)];
             if let Some((_, progress)) = step.iter().rev().find(|(word, _)| text.contains(word)) {
@@ -136,6 +137,9 @@ impl Avrdude {
         if ended.is_good() {
             ear.note(&format!("avrdude took {} ms", since.elapsed().as_millis()));
             return Ok(());
+        }
+        if leave.is_wanted() {
+            return Err(Fault::Stopped);
         }
         let said = ended.last();
         if !line.is_current() || ended.says(&["No such file or directory", "No such device"]) {
