@@ -246,6 +246,15 @@ impl Credentials {
         })
     }
 
+    /// The identity of that name, where it is known and not expired.
+    pub fn named(&self, name: &str) -> Option<Identity> {
+        let now = Timestamp::now();
+        self.with_file(|file| {
+            let known = |c: &&Credential| c.name == name && c.expires_at.is_none_or(|end| now < end);
+            file.identities.iter().find(known).map(|found| file.identity(found))
+        })
+    }
+
     /// The identity behind a credential that is not in the file, with the groups that are.
     pub fn resolve(&self, credential: &Credential) -> Identity {
         self.with_file(|file| file.identity(credential))

@@ -11,6 +11,8 @@ mod world;
 
 #[path = "all/access.rs"]
 mod access;
+#[path = "all/brokers.rs"]
+mod brokers;
 #[path = "all/commands.rs"]
 mod commands;
 #[path = "all/crash.rs"]

@@ -38,8 +38,19 @@
 //! | `DELETE /invitations/{id}` | admin | → 204 |
 //! | `POST /join` | none | [`Join`] → [`Joined`]: a join token becomes a credential, once |
 //! | `POST /relays/{relay}/revoke` | admin | → 204; the relay's credential is not accepted any more |
+//! | `POST /mqtt/rabbitmq/user` | local | a question of RabbitMQ → `allow` or `deny` |
+//! | `POST /mqtt/rabbitmq/vhost` | local | a question of RabbitMQ → `allow` or `deny` |
+//! | `POST /mqtt/rabbitmq/resource` | local | a question of RabbitMQ → `allow` or `deny` |
+//! | `POST /mqtt/rabbitmq/topic` | local | a question of RabbitMQ → `allow` or `deny` |
+//! | `POST /mqtt/emqx/auth` | local | a question of EMQX → `{"result": "allow"}` or `deny` |
+//! | `POST /mqtt/emqx/acl` | local | a question of EMQX → `{"result": "allow"}` or `deny` |
+//! | `POST /mqtt/mosquitto/user` | local | a question of mosquitto-go-auth → 200 or 403 |
+//! | `POST /mqtt/mosquitto/superuser` | local | a question of mosquitto-go-auth → 200 or 403 |
+//! | `POST /mqtt/mosquitto/acl` | local | a question of mosquitto-go-auth → 200 or 403 |
 //! | `GET /audit?actor=A&action=P&target=T&result=R&source=S&since=TIME&until=TIME&before=ID&limit=N` | admin | → `[AuditView]`, newest first |
 //! | `GET /audit/export?format=jsonl` | admin | with the same filters → all of it, oldest first, as JSON lines or `csv` |
+//!
+//! `local` is anybody on the machine of the cloud, without a credential: brokers cannot send one.
 //!
 //! Routes with `{relay}` in their path, and lists of relays, devices and commands, are about the relays of the asker's
 //! groups only, where it is limited to groups.

@@ -1,15 +1,23 @@
 //! The HTTP API as the pages use it: one method a request, with the visitor's own session as the credential.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use contract::Code;
-use contract::api::{ApiError, CommandView, DatasetView, DeviceView, Login, Me, ModelView, PREFIX, RelayView, Session};
+use contract::api::{
+    ApiError, AuditView, CLIENT_HEADER, Client, CommandView, DatasetView, DeviceView, InvitationView, IssuedInvitation,
+    IssuedToken, Join, Joined, Login, Me, ModelView, NewInvitation, NewToken, PREFIX, RelayView, Session, TokenView,
+    UserView,
+};
 use contract::artifact::SignedManifest;
 use contract::ids::{ArtifactId, CommandId, DeviceId, ModelRef, RelayId};
 use contract::log::LogLines;
 use contract::reading::Reading;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -38,10 +46,19 @@ pub(crate) struct Api {
     base: String,
 }
 
+/// A visitor's session: what the API asks for, and what its audit log tells.
+#[derive(Clone)]
+pub(crate) struct Pass {
+    /// The session's token.
+    pub(crate) token: String,
+    /// Where the visitor is.
+    pub(crate) address: Option<IpAddr>,
+}
+
 /// The API as one visitor may use it.
 pub(crate) struct Visitor<'a> {
     api: &'a Api,
-    token: &'a str,
+    pass: &'a Pass,
 }
 
 impl Api {
@@ -49,6 +66,10 @@ impl Api {
         let client = reqwest::Client::builder()
             // The API is ours and near: a proxy from the environment would only get in the way, and learn tokens.
             .no_proxy()
+            .default_headers(HeaderMap::from_iter([(
+                HeaderName::from_static(CLIENT_HEADER),
+                HeaderValue::from_static(Client::Page.as_str()),
+            )]))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(2))
             .timeout(TIMEOUT)
@@ -57,24 +78,68 @@ impl Api {
         Self { client, base: format!("{}{PREFIX}", origin.trim_end_matches('/')) }
     }
 
-    /// The API with this session token.
-    pub(crate) const fn as_visitor<'a>(&'a self, token: &'a str) -> Visitor<'a> {
-        Visitor { api: self, token }
+    /// The API with this session.
+    pub(crate) const fn as_visitor<'a>(&'a self, pass: &'a Pass) -> Visitor<'a> {
+        Visitor { api: self, pass }
     }
 
     /// Opens a session.
-    pub(crate) async fn login(&self, login: &Login) -> Result<Session, ApiFailure> {
-        answer(self.client.post(format!("{}/login", self.base)).json(login)).await
+    pub(crate) async fn login(&self, login: &Login, address: Option<IpAddr>) -> Result<Session, ApiFailure> {
+        answer(from(self.client.post(format!("{}/login", self.base)), address).json(login)).await
+    }
+
+    /// Uses an invitation.
+    pub(crate) async fn join(&self, join: &Join, address: Option<IpAddr>) -> Result<Joined, ApiFailure> {
+        answer(from(self.client.post(format!("{}/join", self.base)), address).json(join)).await
     }
 }
 
 impl Visitor<'_> {
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.api.client.request(method, format!("{}{path}", self.api.base)).bearer_auth(self.token)
+        let request = self.api.client.request(method, format!("{}{path}", self.api.base));
+        from(request.bearer_auth(&self.pass.token), self.pass.address)
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiFailure> {
         answer(self.request(Method::GET, path)).await
+    }
+
+    /// Asks for something to be done that has no answer.
+    pub(crate) async fn done<T: Serialize>(&self, method: Method, path: &str, body: &T) -> Result<(), ApiFailure> {
+        send(self.request(method, path).json(body)).await.map(|_| ())
+    }
+
+    pub(crate) async fn users(&self) -> Result<Vec<UserView>, ApiFailure> {
+        self.get("/users").await
+    }
+
+    pub(crate) async fn tokens(&self) -> Result<Vec<TokenView>, ApiFailure> {
+        self.get("/tokens").await
+    }
+
+    pub(crate) async fn groups(&self) -> Result<BTreeMap<String, BTreeSet<RelayId>>, ApiFailure> {
+        self.get("/groups").await
+    }
+
+    pub(crate) async fn invitations(&self) -> Result<Vec<InvitationView>, ApiFailure> {
+        self.get("/invitations").await
+    }
+
+    pub(crate) async fn create_token(&self, wanted: &NewToken) -> Result<IssuedToken, ApiFailure> {
+        answer(self.request(Method::POST, "/tokens").json(wanted)).await
+    }
+
+    pub(crate) async fn invite(&self, wanted: &NewInvitation) -> Result<IssuedInvitation, ApiFailure> {
+        answer(self.request(Method::POST, "/invitations").json(wanted)).await
+    }
+
+    pub(crate) async fn audit(&self, query: &[(&str, String)]) -> Result<Vec<AuditView>, ApiFailure> {
+        answer(self.request(Method::GET, "/audit").query(query)).await
+    }
+
+    /// The whole log, to be passed on as it comes.
+    pub(crate) async fn audit_export(&self, query: &[(&str, String)]) -> Result<reqwest::Response, ApiFailure> {
+        send(self.request(Method::GET, "/audit/export").query(query).timeout(WORK_TIMEOUT)).await
     }
 
     pub(crate) async fn logout(&self) -> Result<(), ApiFailure> {
@@ -195,6 +260,14 @@ impl Visitor<'_> {
 
     pub(crate) async fn manifest(&self, artifact: &ArtifactId) -> Result<SignedManifest, ApiFailure> {
         self.get(&format!("/artifacts/{artifact}/manifest")).await
+    }
+}
+
+/// With the visitor's address, for the API's audit log and its limit of wrong logins.
+fn from(request: RequestBuilder, address: Option<IpAddr>) -> RequestBuilder {
+    match address {
+        Some(address) => request.header("x-forwarded-for", address.to_string()),
+        None => request,
     }
 }
 

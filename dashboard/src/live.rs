@@ -1,6 +1,6 @@
 //! `GET /live`: the feed as server-sent events, for one visitor and one page.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,13 +16,16 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
+use crate::api::{ApiFailure, Pass};
 use crate::error::PageError;
 use crate::feed::Live;
 use crate::session::SessionToken;
 
 /// A comment this often keeps proxies from closing a quiet stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// After this time the browser comes again, and its session is checked again.
+/// How often it is asked whether the visitor may still watch, and which relays.
+const CHECK: Duration = Duration::from_secs(5);
+/// After this time the browser comes again.
 const LIFETIME: Duration = Duration::from_secs(600);
 /// What a browser waits before it comes again.
 const RETRY: Duration = Duration::from_millis(1500);
@@ -41,6 +44,12 @@ struct Watcher {
     connected: watch::Receiver<bool>,
     closed: CancellationToken,
     until: tokio::time::Instant,
+    /// When the visitor's session is looked at again.
+    check: tokio::time::Instant,
+    shared: Arc<Shared>,
+    pass: Pass,
+    /// The relays that the visitor is limited to.
+    reach: Option<BTreeSet<RelayId>>,
     wanted: Wanted,
     shown: HashMap<(RelayId, DeviceId), Instant>,
 }
@@ -51,7 +60,7 @@ pub(crate) async fn live(
     SessionToken(token): SessionToken,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, PageError> {
-    shared.api.as_visitor(&token).me().await?;
+    let me = shared.api.as_visitor(&token).me().await?;
     let mut connected = shared.feed.connected();
     // The first event tells how things are now.
     connected.mark_changed();
@@ -61,6 +70,10 @@ pub(crate) async fn live(
         closed: shared.feed.closed().clone(),
         until: tokio::time::Instant::now() + LIFETIME,
         wanted,
+        check: tokio::time::Instant::now() + CHECK,
+        shared,
+        pass: token,
+        reach: me.relays,
         shown: HashMap::new(),
     };
     let keep_alive = KeepAlive::new().interval(HEARTBEAT).text("heartbeat");
@@ -77,10 +90,11 @@ fn events(watcher: Watcher) -> impl Stream<Item = Result<Event, Infallible>> {
 impl Watcher {
     async fn next(&mut self) -> Option<Event> {
         loop {
-            // Every branch is cancel-safe.
+            // Every branch is cancel-safe: the question to the API is asked after its branch was taken.
             tokio::select! {
                 () = self.closed.cancelled() => return None,
                 () = tokio::time::sleep_until(self.until) => return None,
+                () = tokio::time::sleep_until(self.check) => self.may_still_watch().await?,
                 changed = self.connected.changed() => {
                     changed.ok()?;
                     let online = *self.connected.borrow_and_update();
@@ -96,10 +110,24 @@ impl Watcher {
         }
     }
 
+    /// Asks the API again; `None` where the session has ended. One that cannot be asked decides nothing.
+    async fn may_still_watch(&mut self) -> Option<()> {
+        self.check = tokio::time::Instant::now() + CHECK;
+        match self.shared.api.as_visitor(&self.pass).me().await {
+            Ok(me) => self.reach = me.relays,
+            Err(ApiFailure::Refused(..)) => return None,
+            Err(failure) => tracing::debug!(%failure, "a live visitor could not be checked"),
+        }
+        Some(())
+    }
+
     fn wants(&mut self, live: &Live) -> bool {
         let Some(relay) = &live.relay else {
             return true;
         };
+        if self.reach.as_ref().is_some_and(|reach| !reach.contains(relay)) {
+            return false;
+        }
         if self.wanted.relay.as_ref().is_some_and(|wanted| wanted != relay) {
             return false;
         }

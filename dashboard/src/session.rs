@@ -1,20 +1,21 @@
 //! Who is visiting: login, logout, the session cookie, and the check that a POST comes from our own pages.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use askama::Template;
 use axum::Form;
-use axum::extract::{FromRequestParts, Query, Request, State};
+use axum::extract::{ConnectInfo, FromRequestParts, Query, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use contract::Timestamp;
-use contract::api::Login;
+use contract::api::{Join, Login};
 use serde::Deserialize;
 
 use crate::Shared;
-use crate::api::{ApiFailure, path_segment};
+use crate::api::{ApiFailure, Pass, path_segment};
 use crate::error::PageError;
 use crate::view::Frame;
 
@@ -22,14 +23,27 @@ const COOKIE: &str = "tinymlaas_session";
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The visitor's session token; a request without one is answered with a visit to the login page.
-pub(crate) struct SessionToken(pub(crate) String);
+/// The visitor's session; a request without one is answered with a visit to the login page.
+pub(crate) struct SessionToken(pub(crate) Pass);
+
+/// Where the visitor is, if the server says so.
+pub(crate) struct From(pub(crate) Option<IpAddr>);
+
+impl<S: Send + Sync> FromRequestParts<S> for From {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())))
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for SessionToken {
     type Rejection = PageError;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, PageError> {
-        cookie(&parts.headers).map(|token| Self(token.to_owned())).ok_or(PageError::LoginNeeded)
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, PageError> {
+        let Ok(From(address)) = From::from_request_parts(parts, state).await;
+        let token = cookie(&parts.headers).ok_or(PageError::LoginNeeded)?.to_owned();
+        Ok(Self(Pass { token, address }))
     }
 }
 
@@ -52,7 +66,7 @@ pub(crate) async fn guard(request: Request, next: Next) -> Response {
     }
     let script = request.headers().get(header::ACCEPT).is_some_and(|accept| accept != "*/*" && !accepts_html(accept));
     let response = next.run(request).await;
-    if response.status() == StatusCode::UNAUTHORIZED && uri.path() != "/login" && !script {
+    if response.status() == StatusCode::UNAUTHORIZED && !matches!(uri.path(), "/login" | "/join") && !script {
         return to_login(&method, &uri);
     }
     response
@@ -138,12 +152,13 @@ pub(crate) async fn login_page(
 /// `POST /login`.
 pub(crate) async fn login(
     State(shared): State<Arc<Shared>>,
+    From(address): From,
     headers: HeaderMap,
     Form(form): Form<LoginForm>,
 ) -> Result<Response, PageError> {
     let (name, token) = (form.name.trim().to_owned(), form.token.trim().to_owned());
     let next = own_path(&form.next);
-    let (status, problem) = match shared.api.login(&Login { name: name.clone(), token }).await {
+    let (status, problem) = match shared.api.login(&Login { name: name.clone(), token }, address).await {
         Ok(session) => {
             let mut response = Redirect::to(next).into_response();
             set_cookie(&mut response, &headers, &session.token, seconds_until(session.expires_at))?;
@@ -151,7 +166,8 @@ pub(crate) async fn login(
         }
         Err(ApiFailure::Refused(status, error)) if status.is_client_error() => {
             let problem = if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
-                "This name and token do not belong together. Copy the token again, whole and without quotes.".to_owned()
+                "This name and this password or token do not belong together. Copy a token whole and without quotes."
+                    .to_owned()
             } else {
                 error.message
             };
@@ -167,6 +183,55 @@ pub(crate) async fn login(
         problem: Some(problem),
     };
     Ok((status, Html(page.render()?)).into_response())
+}
+
+#[derive(Template)]
+#[template(path = "join.html")]
+struct JoinPage<'a> {
+    frame: Frame,
+    /// Whom the last try made; then there is nothing to fill in.
+    welcome: Option<&'a str>,
+    problem: Option<String>,
+}
+
+/// The filled-in form of an invitation.
+#[derive(Deserialize)]
+pub(crate) struct JoinForm {
+    #[serde(default)]
+    join: String,
+    #[serde(default)]
+    password: String,
+    #[serde(default)]
+    again: String,
+}
+
+/// `GET /join`. The join token is typed or pasted, never in an address.
+pub(crate) async fn join_page() -> Result<Response, PageError> {
+    Ok(Html(JoinPage { frame: Frame::outside(), welcome: None, problem: None }.render()?).into_response())
+}
+
+/// `POST /join`: a join token becomes a user.
+pub(crate) async fn join(
+    State(shared): State<Arc<Shared>>,
+    From(address): From,
+    Form(form): Form<JoinForm>,
+) -> Result<Response, PageError> {
+    let wrong = |status: StatusCode, problem: String| {
+        let page = JoinPage { frame: Frame::outside(), welcome: None, problem: Some(problem) };
+        Ok((status, Html(page.render()?)).into_response())
+    };
+    if form.password != form.again {
+        return wrong(StatusCode::UNPROCESSABLE_ENTITY, "The two passwords are not the same.".to_owned());
+    }
+    let join = Join { join: form.join.trim().to_owned(), token_sha256: None, password: Some(form.password), csr: None };
+    match shared.api.join(&join, address).await {
+        Ok(joined) => {
+            let page = JoinPage { frame: Frame::outside(), welcome: Some(&joined.name), problem: None };
+            Ok(Html(page.render()?).into_response())
+        }
+        Err(ApiFailure::Refused(status, error)) if status.is_client_error() => wrong(status, error.message),
+        Err(failure) => Err(failure.into()),
+    }
 }
 
 /// `POST /logout`.

@@ -17,6 +17,8 @@ pub(crate) struct Frame {
     pub(crate) who: Option<Me>,
     /// Whether forms that change things are shown.
     pub(crate) may_command: bool,
+    /// Whether the audit log is shown, and who there is.
+    pub(crate) is_admin: bool,
 }
 
 impl Frame {
@@ -24,12 +26,13 @@ impl Frame {
     pub(crate) fn of(me: Me) -> Self {
         // The API decides; this only hides what it would refuse.
         let may_command = matches!(me.role.as_str(), "admin" | "operator");
-        Self { who: Some(me), may_command }
+        let is_admin = me.role == "admin";
+        Self { who: Some(me), may_command, is_admin }
     }
 
     /// The frame where nobody is logged in.
     pub(crate) const fn outside() -> Self {
-        Self { who: None, may_command: false }
+        Self { who: None, may_command: false, is_admin: false }
     }
 }
 

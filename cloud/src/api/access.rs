@@ -26,6 +26,8 @@ use crate::shared::Shared;
 pub enum Access {
     /// Anybody, without a credential.
     Open,
+    /// Anybody on this machine, without a credential: for brokers, which cannot send one.
+    Local,
     /// Any person or service with a credential; relays and the cloud itself speak MQTT and have no business here.
     Person,
     /// Who may watch: the same people.
@@ -50,7 +52,7 @@ pub struct Who {
 impl Access {
     fn allows(self, role: &Role) -> bool {
         match self {
-            Self::Open => true,
+            Self::Open | Self::Local => true,
             Self::Person | Self::Viewer => role.is_person(),
             Self::Operator => role.may_command(),
             Self::Admin => *role == Role::Admin,
@@ -71,7 +73,11 @@ pub async fn guard(
         .map(|params| params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
         .unwrap_or_default();
     let mut request = Request::from_parts(parts, body);
-    if access == Access::Open {
+    if access == Access::Local && !from.is_local {
+        let message = "only a broker on the same machine may ask this";
+        return Err(Failure::refuse(Code::FORBIDDEN, message).into());
+    }
+    if matches!(access, Access::Open | Access::Local) {
         request.extensions_mut().insert(from.stranger());
         return Ok(next.run(request).await);
     }

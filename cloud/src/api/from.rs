@@ -17,6 +17,8 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub struct From {
     /// The address, if the server says so. A program on this machine may speak for a visitor from elsewhere.
     pub address: Option<IpAddr>,
+    /// Whether it comes from this machine itself, and for nobody elsewhere.
+    pub is_local: bool,
     /// What kind of client says that it asks.
     pub client: Client,
 }
@@ -36,7 +38,8 @@ impl<S: Send + Sync> FromRequestParts<S> for From {
         let client = text(CLIENT_HEADER).and_then(Client::parse).unwrap_or(Client::Api);
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
         let forwarded = text(FORWARDED_FOR.as_str()).and_then(|text| text.split(',').next_back()?.trim().parse().ok());
-        let address = if peer.is_some_and(|peer| peer.is_loopback()) { forwarded.or(peer) } else { peer };
-        Ok(Self { address, client })
+        let near = peer.is_some_and(|peer| peer.is_loopback());
+        let address = if near { forwarded.or(peer) } else { peer };
+        Ok(Self { address, is_local: near && !parts.headers.contains_key(FORWARDED_FOR), client })
     }
 }

@@ -4,6 +4,7 @@
 mod access;
 mod artifacts;
 mod audit;
+mod brokers;
 mod commands;
 mod counters;
 mod datasets;
@@ -111,6 +112,15 @@ fn all(shared: &Arc<Shared>) -> Routes {
         .add("DELETE", "/invitations/{id}", Access::Admin, delete(people::withdraw))
         .add("POST", "/join", Access::Open, post(people::join))
         .add("POST", "/relays/{relay}/revoke", Access::Admin, post(people::revoke_relay))
+        .add("POST", "/mqtt/rabbitmq/user", Access::Local, post(brokers::rabbitmq_user))
+        .add("POST", "/mqtt/rabbitmq/vhost", Access::Local, post(brokers::rabbitmq_vhost))
+        .add("POST", "/mqtt/rabbitmq/resource", Access::Local, post(brokers::rabbitmq_resource))
+        .add("POST", "/mqtt/rabbitmq/topic", Access::Local, post(brokers::rabbitmq_topic))
+        .add("POST", "/mqtt/emqx/auth", Access::Local, post(brokers::emqx_auth))
+        .add("POST", "/mqtt/emqx/acl", Access::Local, post(brokers::emqx_acl))
+        .add("POST", "/mqtt/mosquitto/user", Access::Local, post(brokers::mosquitto_user))
+        .add("POST", "/mqtt/mosquitto/superuser", Access::Local, post(brokers::mosquitto_superuser))
+        .add("POST", "/mqtt/mosquitto/acl", Access::Local, post(brokers::mosquitto_acl))
         .add("GET", "/audit", Access::Admin, get(audit::list))
         .add("GET", "/audit/export", Access::Admin, get(audit::export))
 }

@@ -135,6 +135,11 @@ impl Api {
         Self { client: reqwest::Client::new(), base: format!("http://{address}/api/v1"), token: token.to_owned() }
     }
 
+    /// Where it is.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     pub fn with(&self, token: &str) -> Self {
         Self { token: token.to_owned(), ..self.clone() }
     }

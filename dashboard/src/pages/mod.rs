@@ -13,11 +13,13 @@ use contract::log::LogLines;
 use crate::error::PageError;
 use crate::{Shared, assets, headers, live, session};
 
+mod audit;
 mod command;
 mod device;
 mod model;
 mod models;
 mod overview;
+mod people;
 mod relay;
 mod send;
 
@@ -35,6 +37,10 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/", get(overview::page))
         .route("/login", get(session::login_page).post(session::login))
         .route("/logout", post(session::logout))
+        .route("/join", get(session::join_page).post(session::join))
+        .route("/people", get(people::page).post(people::change))
+        .route("/audit", get(audit::page))
+        .route("/audit/export", get(audit::export))
         .route("/relays/{relay}", get(relay::page))
         .route("/relays/{relay}/devices/{device}", get(device::page))
         .route("/commands/{relay}/{command}", get(command::page))

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::support::browser::Browser;
 use crate::support::{System, fleet};
 
-const PAGES: [(&str, &str); 13] = [
+const PAGES: [(&str, &str); 16] = [
     ("login", "/login"),
     ("overview", "/"),
     ("relay", "/relays/bench-1"),
@@ -19,6 +19,9 @@ const PAGES: [(&str, &str); 13] = [
     ("device-busy", "/relays/bench-1/devices/board-2"),
     ("device-empty", "/relays/bench-1/devices/board-3"),
     ("models", "/models"),
+    ("people", "/people"),
+    ("audit", "/audit"),
+    ("join", "/join"),
     ("model", "/models/digits@2"),
     ("model-autoencoder", "/models/machine@1"),
     ("command", "/commands/bench-1/0193a5c2-7d10-7c3e-9b51-2f6d1c0a4e11"),

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::{System, stub_api};
 
-const PAGES: [&str; 13] = [
+const PAGES: [&str; 16] = [
     "/",
     "/relays/bench-1",
     "/relays/attic",
@@ -15,6 +15,9 @@ const PAGES: [&str; 13] = [
     "/relays/bench-1/devices/board-3",
     "/relays/attic/devices/uno-1",
     "/models",
+    "/people",
+    "/audit",
+    "/audit?actor=eve&source=page",
     "/models/digits@2",
     "/models/machine@1",
     "/models/speech@1",
@@ -245,4 +248,35 @@ async fn an_upload_reaches_the_api_and_its_refusal_the_visitor() {
     assert_eq!(set.json::<serde_json::Value>().await.unwrap(), json!({"next": "/models"}));
     let posted = system.api.seen.posted.lock().unwrap().clone();
     assert_eq!(posted[0], json!({"import": "name=digits&dataset=digits", "bytes": 7}));
+}
+
+#[tokio::test]
+async fn tokens_are_shown_once_and_refusals_are_explained() {
+    let Some(system) = System::start("people").await else { return };
+    let (_, people) = system.page("/people").await;
+    for text in ["eve", "disabled", "relay-bench-1", "laptop", "hall", "bench-1", "ada", "An invitation"] {
+        assert!(people.contains(text), "the page of people lacks {text}");
+    }
+    let made =
+        system.post("/people", &[("action", "create_token"), ("name", "x"), ("role", "viewer"), ("groups", "a, b")]);
+    let made = made.await;
+    assert_eq!(made.status(), 200);
+    assert!(made.text().await.unwrap().contains("the-token-itself"));
+    let wanted = system.api.seen.posted.lock().unwrap().pop().unwrap();
+    assert_eq!((&wanted["name"], &wanted["groups"]), (&json!("x"), &json!(["a", "b"])));
+    let refused = system.post("/people", &[("action", "revoke_token"), ("name", "x")]).await;
+    assert_eq!(refused.status(), 404);
+    assert!(refused.text().await.unwrap().contains("there is no token"));
+    let export = system.client().get(system.url("/audit/export?format=csv")).header("cookie", stub_api::COOKIE);
+    let export = export.send().await.unwrap();
+    assert!(export.headers()["content-disposition"].to_str().unwrap().contains("audit.csv"));
+    assert_eq!(export.text().await.unwrap(), "{\"id\":1}\n");
+    // Without a session: joining.
+    let page = system.client().get(system.url("/join")).send().await.unwrap();
+    assert_eq!(page.status(), 200);
+    let same = |again| [("join", "right"), ("password", "correct horse"), ("again", again)];
+    let joined = system.post("/join", &same("correct horse")).await;
+    assert!(joined.text().await.unwrap().contains("Welcome, ada"));
+    assert_eq!(system.post("/join", &same("another")).await.status(), 422);
+    assert_eq!(system.post("/join", &[("join", "wrong")]).await.status(), 401);
 }

@@ -14,8 +14,12 @@ struct Events {
 
 impl Events {
     async fn open(system: &System, path: &str) -> Events {
+        Self::open_as(stub_api::COOKIE, system, path).await
+    }
+
+    async fn open_as(cookie: &str, system: &System, path: &str) -> Events {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let request = client.get(system.url(path)).header("cookie", stub_api::COOKIE);
+        let request = client.get(system.url(path)).header("cookie", cookie);
         let response = request.header("accept", "text/event-stream").send().await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -110,6 +114,17 @@ async fn a_page_of_many_devices_gets_thinned_readings() {
         seen.push(events.next().await.unwrap().1["seq"].as_u64().unwrap());
     }
     assert!(seen.len() < 10, "{seen:?}");
+}
+
+#[tokio::test]
+async fn whoever_is_limited_to_groups_watches_their_relays_only() {
+    let Some(system) = System::start("live, limited").await else { return };
+    let mut events = Events::open_as(stub_api::ATTIC_COOKIE, &system, "/live").await;
+    let publisher = system.broker.publisher();
+    publisher.publish("tinymlaas/v1/relays/bench-1/devices/board-1/telemetry", reading("board-1", 1)).await;
+    let own = fleet::reading("attic", "uno-1", 2, contract::Timestamp::now()).to_string();
+    publisher.publish("tinymlaas/v1/relays/attic/devices/uno-1/telemetry", own).await;
+    assert_eq!(events.next().await.unwrap().1["relay"], json!("attic"));
 }
 
 #[tokio::test]

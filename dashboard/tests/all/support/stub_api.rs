@@ -10,7 +10,7 @@ use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -21,6 +21,9 @@ pub const SESSION: &str = "session-of-the-test";
 pub const COOKIE: &str = "tinymlaas_session=session-of-the-test";
 /// A session whose role may only watch.
 pub const VIEWER_COOKIE: &str = "tinymlaas_session=session-of-a-viewer";
+
+/// A session of a user who is limited to the relay `attic`.
+pub const ATTIC_COOKIE: &str = "tinymlaas_session=session-of-the-attic";
 
 #[derive(Default)]
 pub struct Seen {
@@ -75,14 +78,17 @@ fn found(value: Option<Value>) -> Response {
 async fn authorized(request: Request, next: Next) -> Response {
     let credential = request.headers().get("authorization").and_then(|value| value.to_str().ok());
     match credential {
-        Some("Bearer session-of-the-test" | "Bearer session-of-a-viewer") => next.run(request).await,
+        Some("Bearer session-of-the-test" | "Bearer session-of-a-viewer" | "Bearer session-of-the-attic") => {
+            next.run(request).await
+        }
         _ => refused(StatusCode::UNAUTHORIZED, "unauthorized", "no valid credential was given"),
     }
 }
 
 async fn emptied(State(seen): Shared, request: Request, next: Next) -> Response {
     let empty = seen.empty.load(Ordering::Relaxed);
-    if empty && request.method() == "GET" && !request.uri().path().ends_with("/me") {
+    let keeps = ["/me", "/groups"].iter().any(|path| request.uri().path().ends_with(path));
+    if empty && request.method() == "GET" && !keeps {
         return Json(json!([])).into_response();
     }
     next.run(request).await
@@ -101,6 +107,20 @@ fn router(seen: Arc<Seen>) -> Router {
         .route("/relays/{relay}/commands", post(send))
         .route("/relays/{relay}/commands/{id}", get(command))
         .route("/commands", get(async || Json(fleet::commands())))
+        .route("/users", get(async || Json(json!([{"name": "eve", "role": "operator", "groups": ["hall"], "disabled": true, "created_at": fleet::ago(60)}]))))
+        .route("/tokens", get(async || Json(json!([
+            {"name": "admin", "role": "admin", "created_at": fleet::ago(600)},
+            {"name": "relay-bench-1", "role": "relay", "relay": "bench-1", "created_at": fleet::ago(600)},
+            {"name": "laptop", "role": "viewer", "groups": [], "owner": "eve", "created_at": fleet::ago(6), "expires_at": fleet::ago(-600)},
+        ]))).post(create_token))
+        .route("/tokens/{name}", delete(async || refused(StatusCode::NOT_FOUND, "not_found", "there is no token 'x' of yours")))
+        .route("/groups", get(async || Json(json!({"hall": ["bench-1", "attic"]}))))
+        .route("/invitations", get(async || Json(json!([{"id": 1, "guest": "user", "name": "ada", "role": "viewer", "created_by": "admin", "expires_at": fleet::ago(-60)}]))))
+        .route("/audit", get(async || Json(json!([
+            {"id": 3, "at": fleet::ago(1), "actor": "admin", "role": "admin", "source": "mqtt", "address": "192.0.2.7", "action": "command.install", "target": "bench-1/board-1", "result": "ok"},
+            {"id": 2, "at": fleet::ago(2), "actor": "", "role": "", "source": "page", "action": "login", "target": fleet::HOSTILE, "result": "unauthorized"},
+        ]))))
+        .route("/audit/export", get(async || "{\"id\":1}\n"))
         .route("/datasets", get(async || Json(fleet::datasets())))
         .route("/datasets/{name}", put(put_dataset))
         .route("/models", get(async || Json(fleet::models())).post(import))
@@ -109,12 +129,22 @@ fn router(seen: Arc<Seen>) -> Router {
         .route("/artifacts/{artifact}/manifest", get(async || Json(fleet::manifest())))
         .layer(from_fn_with_state(seen.clone(), emptied))
         .layer(from_fn(authorized));
-    let api = known.route("/login", post(login));
+    let api = known.route("/login", post(login)).route("/join", post(join));
     Router::new().nest("/api/v1", api).with_state(seen)
+}
+
+async fn create_token(State(seen): Shared, Json(wanted): Json<Value>) -> Response {
+    let token = "the-token-itself";
+    let view = json!({"name": wanted["name"], "role": wanted["role"], "created_at": fleet::ago(0)});
+    seen.posted.lock().unwrap().push(wanted);
+    (StatusCode::CREATED, Json(json!({"token": token, "view": view}))).into_response()
 }
 
 async fn me(request: Request) -> Json<Value> {
     let viewer = request.headers().get("authorization").is_some_and(|value| value == "Bearer session-of-a-viewer");
+    if request.headers().get("authorization").is_some_and(|value| value == "Bearer session-of-the-attic") {
+        return Json(json!({"name": "eve", "role": "viewer", "relays": ["attic"], "user": true}));
+    }
     Json(json!({"name": "admin", "role": if viewer { "viewer" } else { "admin" }}))
 }
 
@@ -125,6 +155,13 @@ async fn login(Json(login): Json<Value>) -> Response {
         return Json(session).into_response();
     }
     refused(StatusCode::UNAUTHORIZED, "unauthorized", "no valid credential was given")
+}
+
+async fn join(Json(asked): Json<Value>) -> Response {
+    if asked["join"] == "right" {
+        return Json(json!({"name": "ada"})).into_response();
+    }
+    refused(StatusCode::UNAUTHORIZED, "unauthorized", "this join token is not valid")
 }
 
 fn devices() -> Vec<Value> {
