@@ -143,3 +143,52 @@ async fn a_relay_that_stops_leaves_no_programmer_behind_and_goes_on_later() {
     bench.host.more_readings("board-1", 1).await;
     bench.host.assert_gap_free();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unplugged_while_it_is_observed_and_while_its_firmware_is_built() {
+    if skipped("unplugged_while_it_is_observed_and_while_its_firmware_is_built") {
+        return;
+    }
+    let _chip = CHIP.lock().await;
+    let mut bench = Bench::new().await;
+    bench.set("RELAY_DEVICE_S", "3");
+    // The build of the second model waits for us.
+    let (waits, go) = (bench.path("waits"), bench.path("go"));
+    bench.program(
+        "avr-gcc",
+        &format!(
+            "if grep -q 'id\\[\\] = \"0000000000000033' src/model.c 2>/dev/null; then touch {}; \
+             until [ -e {} ]; do sleep 0.1; done; fi; exec \"$REAL\" \"$@\"",
+            waits.display(),
+            go.display()
+        ),
+    );
+    bench.add_uno(1);
+    bench.start_relay();
+    bench.host.devices(1).await;
+    let good = make(0x32, Kind::Good, 100);
+    bench.host.install("good", "board-1", &good).await;
+    bench.host.succeeds("good").await;
+    bench.host.more_readings("board-1", 2).await;
+
+    bench.boards.pop().unwrap().kill();
+    bench.host.state("lost", |s| s["devices"][0]["status"] == "lost").await;
+    bench.add_uno(1);
+    bench.host.more_readings("board-1", 2).await;
+
+    bench.host.install("held", "board-1", &make(0x33, Kind::Good, 100)).await;
+    while !waits.exists() {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    bench.boards.pop().unwrap().kill();
+    std::fs::write(&go, "").unwrap();
+    let end = bench.host.end("held").await;
+    assert_eq!((&end["state"], &end["code"]), (&json!("failed"), &json!("device_lost")), "{end}");
+    assert!(!bench.host.states("held").contains(&"flashing".to_owned()), "{:?}", bench.host.states("held"));
+    // It was never written, so it goes on with what it has.
+    bench.add_uno(1);
+    bench.host.more_readings("board-1", 2).await;
+    let runs = |s: &serde_json::Value| s["devices"][0]["firmware"]["artifact"] == good.id.as_str();
+    bench.host.state("the good one", runs).await;
+    bench.host.assert_gap_free();
+}
