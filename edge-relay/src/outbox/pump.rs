@@ -41,7 +41,10 @@ impl Pump {
         // Next number to send, per stream in the order of priority. A new process begins with all that is unconfirmed.
         let mut next = [0u64; Stream::ALL.len()];
         let mut last: Option<Connection> = None;
+        // One receiver for all rounds: a new one has seen no change, and would end every wait at once.
+        let mut up = self.link.follow();
         loop {
+            up.mark_unchanged();
             let connection = self.link.connected().await;
             if last != Some(connection) {
                 if !connection.session_present {
@@ -54,7 +57,6 @@ impl Pump {
                 self.counters.add("resends", 1);
             }
             if !self.send_some(connection, &mut next).await? {
-                let mut up = self.link.follow();
                 tokio::select! {
                     () = self.signal.wake.notified() => {}
                     _ = up.changed() => {}
