@@ -4,7 +4,7 @@ mod people;
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use contract::{CommandId, DeviceId, ModelRef, RelayId};
 
 pub use people::{Audit, Enroll, GroupVerb, Lifetime, TokenVerb, UserVerb};
@@ -320,6 +320,9 @@ pub struct Compile {
     /// commas between them.
     #[arg(long, value_name = "auto|off|LAYER,…", default_value = "auto")]
     pub mixed: model_compiler::mixed::Mixed,
+    /// What the code is best at: few instructions, little flash, or a small arena. The answers are the same.
+    #[arg(long, value_enum, default_value = "speed")]
+    pub optimize: Optimize,
     /// Name of the model in its code [default: the file's name].
     #[arg(long)]
     pub name: Option<String>,
@@ -329,6 +332,27 @@ pub struct Compile {
     /// Also write the .tflite file as a C array for TFLite Micro: model_tflite.h, model_tflite.c.
     #[arg(long)]
     pub tflm: bool,
+}
+
+/// What generated code is best at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Optimize {
+    /// Few instructions.
+    Speed,
+    /// Little flash.
+    Size,
+    /// A small arena.
+    Ram,
+}
+
+impl From<Optimize> for contract::artifact::Optimize {
+    fn from(asked: Optimize) -> Self {
+        match asked {
+            Optimize::Speed => Self::Speed,
+            Optimize::Size => Self::Size,
+            Optimize::Ram => Self::Ram,
+        }
+    }
 }
 
 /// `tinymlaas dataset …`.

@@ -100,13 +100,28 @@ fn boards(report: &CompileReport, only: Option<&str>) -> Result<(), Failure> {
                 board.board.clone(),
                 format!("{} of {}", output::size(board.flash_bytes), output::size(board.flash_total)),
                 format!("{} of {}", output::size(board.ram_bytes), output::size(board.ram_total)),
+                output::size(board.stack_bytes),
+                thousands(board.instructions),
                 board.latency_us.map_or_else(|| "-".to_owned(), duration),
                 board.verdict.clone(),
             ]
         })
         .collect();
     print("")?;
-    output::table(&["BOARD", "FLASH", "RAM", "LATENCY", "VERDICT"], &rows, "No board estimates.")
+    output::table(
+        &["BOARD", "FLASH", "RAM", "STACK", "INSTRUCTIONS", "LATENCY", "VERDICT"],
+        &rows,
+        "No board estimates.",
+    )
+}
+
+/// A count for people: `900`, `21 k`, `4.5 M`.
+fn thousands(count: u64) -> String {
+    match count {
+        0..10_000 => count.to_string(),
+        10_000..1_000_000 => format!("{} k", (count + 500) / 1_000),
+        _ => format!("{}.{} M", count / 1_000_000, count % 1_000_000 / 100_000),
+    }
 }
 
 fn duration(us: u64) -> String {

@@ -102,6 +102,9 @@ pub struct ModelMeta {
     pub macs: u64,
     /// Name and version of the compiler.
     pub compiler: String,
+    /// What the code is best at: `speed`, `size` or `ram`.
+    #[serde(default)]
+    pub optimize: Optimize,
 }
 
 impl ModelMeta {
@@ -201,6 +204,9 @@ pub struct CompileReport {
     pub arena_bytes: u32,
     /// The lower bound of any plan for this order of operations, in bytes.
     pub arena_bound_bytes: u32,
+    /// What the code is best at.
+    #[serde(default)]
+    pub optimize: Optimize,
     /// Multiply-accumulates of one inference.
     pub macs: u64,
     /// Size of the model file that was imported, in bytes.
@@ -220,6 +226,19 @@ pub struct CompileReport {
     pub buffers: Vec<BufferReport>,
     /// Board by board.
     pub boards: Vec<BoardReport>,
+}
+
+/// What generated code shall be best at. The answers are the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimize {
+    /// Few instructions: kernels are unrolled and have variants.
+    #[default]
+    Speed,
+    /// Little flash: one form of each kernel, constants packed.
+    Size,
+    /// A small arena: early layers run band by band, operators in the order that needs least.
+    Ram,
 }
 
 /// What calibrated a model.
@@ -353,6 +372,12 @@ pub struct BoardReport {
     pub ram_bytes: u64,
     /// RAM that the board has, in bytes.
     pub ram_total: u64,
+    /// Deepest stack of an inference, contained in the RAM, in bytes.
+    #[serde(default)]
+    pub stack_bytes: u64,
+    /// Instructions of one inference; cycles on AVR.
+    #[serde(default)]
+    pub instructions: u64,
     /// Estimated time of one inference, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_us: Option<u64>,

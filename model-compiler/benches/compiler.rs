@@ -5,8 +5,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-#[path = "cortex_m4/mod.rs"]
-mod cortex_m4;
+#[path = "chip/mod.rs"]
+mod chip;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -46,7 +46,7 @@ const FLASH_BESIDE: u64 = 10 * 1024;
 fn main() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let models = project.join("../shared/models");
-    let missing = cortex_m4::missing();
+    let missing = chip::CORTEX_M4.missing();
     if !missing.is_empty() || !models.is_dir() {
         println!("cannot measure: needed are {missing:?} and a folder with models, ../shared/models");
         return;
@@ -66,8 +66,7 @@ fn main() {
         let sources = codegen::c99(&graph, &plan, peer.name);
         let compile_ms = started.elapsed().as_secs_f64() * 1e3;
         let vectors = inputs.len() / graph.tensors[graph.input].len();
-        let folder = tempfile::tempdir().unwrap();
-        let measured = cortex_m4::measure(folder.path(), &sources, &inputs, &answers, vectors);
+        let measured = chip::CORTEX_M4.measure(&sources, &inputs, &answers, vectors);
 
         let live: u64 = graph
             .nodes
@@ -105,24 +104,20 @@ fn main() {
         miss(&flash, measured.flash as f64, (live + FLASH_BESIDE) as f64);
         miss("arena", arena as f64, ARENA_SHARE * peer.arena.1 as f64);
         miss("bytes that differ", measured.different as f64, 0.0);
-        let cost = Cost {
-            weights_bytes: graph.nodes.iter().map(|node| node.op.constant_bytes() as u64).sum(),
-            arena_bytes: arena,
-            macs: graph.nodes.iter().map(|node| node.op.macs()).sum(),
-            kernels: sources.kernels as u64,
-            layers: graph.nodes.len() as u64,
-        };
-        let board = estimate::find("cortex-m4").unwrap();
-        let report = estimate::estimate(&cost, board);
-        let guess = report.latency_us.unwrap_or(0) as f64 * board.clock_hz as f64 / 1e6;
+        let cost = Cost::of(&graph, &plan);
+        let guess = estimate::figures(&cost, chip::CORTEX_M4.core);
         let _ = writeln!(
             estimates,
-            "| {} | {} | {} | {} | {:+.0} % |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             peer.name,
-            cost.macs,
-            millions(guess),
+            millions(guess.instructions as f64),
             millions(instructions),
-            100.0 * (guess / instructions - 1.0)
+            percent(guess.instructions, measured.instructions),
+            guess.flash_bytes,
+            measured.flash,
+            percent(guess.flash_bytes, measured.flash),
+            guess.stack_bytes,
+            measured.stack,
         );
     }
     if misses.is_empty() {
@@ -141,12 +136,16 @@ fn main() {
          | stack | compiled, ms |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n{rows}\n\
          ## Targets missed\n\nInstructions at most {INSTRUCTIONS_SHARE} and arena at most {ARENA_SHARE} of CMSIS-NN, \
          flash at most weights and biases and {FLASH_BESIDE} B.\n\n{misses}\n\
-         ## Estimate and measurement\n\n| model | MACs | cycles estimated | instructions measured | error |\n\
-         |---|---|---|---|---|\n{estimates}",
-        cortex_m4::FLAGS[..4].join(" "),
+         ## Estimate and measurement\n\n| model | instructions estimated | measured | error | flash estimated | measured \
+         | error | stack estimated | measured |\n|---|---|---|---|---|---|---|---|---|\n{estimates}",
+        chip::CORTEX_M4.flags.join(" "),
     );
     println!("{text}");
     std::fs::write(project.join("docs/compiler-benchmark.md"), text).unwrap();
+}
+
+fn percent(guess: u64, is: u64) -> String {
+    format!("{:+.1} %", 100.0 * (guess as f64 / is as f64 - 1.0))
 }
 
 fn millions(count: f64) -> String {

@@ -12,7 +12,7 @@ use crate::evaluate;
 use crate::examples::Examples;
 use crate::import::{self, ImportError, ImportLimits, Model};
 use crate::mixed::Mixed;
-use crate::plan;
+use crate::optimize::{self, Optimize};
 use crate::qir::QuantGraph;
 use crate::quantize::QuantizeError;
 use crate::ranges::Method;
@@ -45,6 +45,8 @@ pub struct CompileOptions {
     pub method: Method,
     /// Which layers stay in 32-bit floats.
     pub mixed: Mixed,
+    /// What the generated code shall be best at.
+    pub optimize: Optimize,
     /// Bounds on the model file.
     pub limits: ImportLimits,
 }
@@ -61,6 +63,7 @@ impl CompileOptions {
             samples: 100,
             method: Method::Auto,
             mixed: Mixed::Auto,
+            optimize: Optimize::Speed,
             limits: ImportLimits::default(),
         }
     }
@@ -223,8 +226,8 @@ pub fn compile<'a>(
     };
 
     clock.begin(Step::Generate);
-    let plan = plan::plan(&quantized);
-    let sources = codegen::c99(&quantized, &plan, &options.name);
+    let (generated, plan) = optimize::optimized(&quantized, options.optimize);
+    let sources = codegen::c99(&generated, &plan, &options.name);
 
     clock.begin(Step::Pack);
     let artifact = artifact::build(Contents {
@@ -240,9 +243,10 @@ pub fn compile<'a>(
             golden_count: 0,
             sample_count: 0,
             arena_bytes: count(plan.arena_bytes),
-            weights_bytes: count(report::weights_bytes(&quantized)),
-            macs: report::macs(&quantized),
+            weights_bytes: count(report::weights_bytes(&generated)),
+            macs: report::macs(&generated),
             compiler: COMPILER.to_owned(),
+            optimize: options.optimize,
         },
         golden: &examples.golden(&quantized),
         samples: &examples.samples(&quantized),
@@ -252,8 +256,8 @@ pub fn compile<'a>(
     let report = report::report(&Findings {
         graph: graph.as_ref(),
         quantized: &quantized,
+        generated: &generated,
         plan: &plan,
-        sources: &sources,
         evaluation: &evaluation,
         quantization,
         sqnr: &sqnr,

@@ -6,13 +6,15 @@ use crate::ir::Window;
 use crate::qir::{Linear, QNode, QOp, QuantGraph};
 
 /// Shifts to the right that leave room for the zero point above them.
-const MOST_SHIFT: i32 = 22;
+pub(crate) const MOST_SHIFT: i32 = 22;
 
 /// A layer for a fast kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Packed {
     /// In the order of the kernel.
     pub weights: Vec<i8>,
+    /// Two channels side by side.
+    pub paired: bool,
     /// With the zero point of the input folded in.
     pub bias: Vec<i32>,
     /// One per output channel, or a single one.
@@ -47,17 +49,13 @@ pub(crate) fn fast(graph: &QuantGraph, node: &QNode) -> Option<Fast> {
     let zero_point = graph.tensors[node.inputs[0]].zero_point;
     let shifts_fit = linear.requant.iter().all(|m| m.value == 0 || (-MOST_SHIFT..=-1).contains(&m.shift));
     let sums_fit = (0..linear.bias.len()).all(|channel| {
-        let (mut low, mut high) = (i64::from(linear.bias[channel]), i64::from(linear.bias[channel]));
+        let (low, high) = range(node, linear, channel, zero_point);
         // Prefixes of the sum with raw inputs must stay within bounds too; the folded bias is where they begin.
-        let mut folded = low;
+        let mut folded = i64::from(linear.bias[channel]);
         let mut reach = 0;
         for weight in channel_weights(node, linear, channel) {
-            let weight = i64::from(weight);
-            let ends = [weight * i64::from(-128 - zero_point), weight * i64::from(127 - zero_point)];
-            low += ends[0].min(ends[1]);
-            high += ends[0].max(ends[1]);
-            folded -= weight * i64::from(zero_point);
-            reach += 128 * weight.abs();
+            folded -= i64::from(weight) * i64::from(zero_point);
+            reach += 128 * i64::from(weight).abs();
         }
         let sum = low.abs().max(high.abs());
         // 2 * sum must fit 32 bits; in pairs, 256 * sum.
@@ -67,6 +65,17 @@ pub(crate) fn fast(graph: &QuantGraph, node: &QNode) -> Option<Fast> {
         halves_fit && sum < most && folded.abs() + reach < 1 << 30
     });
     (shifts_fit && sums_fit).then_some(kind)
+}
+
+/// The least and the largest sum that an output channel can have.
+pub(crate) fn range(node: &QNode, linear: &Linear, channel: usize, zero_point: i32) -> (i64, i64) {
+    let (mut low, mut high) = (i64::from(linear.bias[channel]), i64::from(linear.bias[channel]));
+    for weight in channel_weights(node, linear, channel) {
+        let ends = [-128, 127].map(|input| i64::from(weight) * i64::from(input - zero_point));
+        low += ends[0].min(ends[1]);
+        high += ends[0].max(ends[1]);
+    }
+    (low, high)
 }
 
 /// Weights of one output channel, in the order of their taps.
@@ -94,44 +103,56 @@ pub(crate) fn pack(kind: Fast, node: &QNode, linear: &Linear, zero_point: i32) -
         .collect();
     Packed {
         weights,
+        paired: kind != Fast::Depthwise,
         bias,
         multipliers: linear.requant.iter().map(|m| m.value).collect(),
         shifts: linear.requant.iter().map(|m| if m.value == 0 { 1 } else { -m.shift }).collect(),
     }
 }
 
-/// Two channels side by side (`pair.c` has the layout); the second may be absent.
+/// Two channels side by side, whole groups of four inputs; the second may be absent.
 fn pair(rows: &[Vec<i8>]) -> Vec<i8> {
     let taps = rows[0].len();
     let weight = |row: usize, tap: usize| rows.get(row).and_then(|row| row.get(tap)).copied().unwrap_or(0);
-    let mut bytes = Vec::with_capacity(2 * taps.next_multiple_of(4));
-    for quad in 0..taps.div_ceil(4) {
-        for tap in [0, 2, 1, 3] {
-            let (a, b) = (i16::from(weight(0, 4 * quad + tap)), i16::from(weight(1, 4 * quad + tap)));
-            // Within 16 bits, because `fast` lets no weight of -128 through.
-            bytes.extend((256 * a + b).to_le_bytes().map(u8::cast_signed));
-        }
-    }
-    bytes
+    (0..taps.next_multiple_of(4)).flat_map(|tap| [weight(0, tap), weight(1, tap)]).collect()
+}
+
+/// Bytes of constant tables of a node as its kernel stores them.
+pub(crate) fn constant_bytes(graph: &QuantGraph, node: &QNode, record: Option<usize>) -> usize {
+    let (Some(linear), Some(kind)) = (node.op.linear(), fast(graph, node)) else { return node.op.constant_bytes() };
+    let channels = linear.bias.len();
+    let taps = linear.weights.len() / channels;
+    let weights = match kind {
+        Fast::Depthwise => linear.weights.len(),
+        Fast::Conv2d | Fast::Dense => channels.div_ceil(2) * 2 * taps.next_multiple_of(4),
+    };
+    weights + record.map_or(4 * channels + 5 * linear.requant.len(), |bytes| bytes * channels)
 }
 
 /// Bytes of RAM that the kernel of a node needs while it runs.
 pub(crate) fn scratch(graph: &QuantGraph, node: &QNode) -> usize {
-    let Some(window) = node.op.window() else { return 0 };
-    match fast(graph, node) {
+    node.op.window().map_or(0, |window| scratch_for(fast(graph, node), window))
+}
+
+/// Bytes of RAM that a kernel needs for a window.
+pub(crate) fn scratch_for(kind: Option<Fast>, window: &Window) -> usize {
+    match kind {
         // The bytes that a pixel sees, and two pixels of 16 bits each.
         Some(Fast::Conv2d) => 5 * (window.taps() * window.in_c).next_multiple_of(4),
         // Words are read up to three bytes behind a row.
-        Some(Fast::Depthwise) => (plane(window) + 4).next_multiple_of(4),
+        Some(Fast::Depthwise) => {
+            let (height, width) = plane_size(window);
+            (height * width + 4).next_multiple_of(4)
+        }
         _ => 0,
     }
 }
 
-/// Bytes of one channel with its padding.
-fn plane(w: &Window) -> usize {
+/// Height and width of one channel with its padding.
+pub(crate) fn plane_size(w: &Window) -> (usize, usize) {
     let extent =
         |out: usize, stride: usize, kernel: usize, dilation: usize| (out - 1) * stride + (kernel - 1) * dilation + 1;
-    extent(w.out_h, w.stride_h, w.kernel_h, w.dilation_h) * extent(w.out_w, w.stride_w, w.kernel_w, w.dilation_w)
+    (extent(w.out_h, w.stride_h, w.kernel_h, w.dilation_h), extent(w.out_w, w.stride_w, w.kernel_w, w.dilation_w))
 }
 
 /// How far the output of a convolution, written pixel by pixel, must begin before its input so that it never

@@ -508,6 +508,17 @@ impl QOp {
         }
     }
 
+    /// Gives an operator that has one another window.
+    pub(crate) fn set_window(&mut self, to: Window) {
+        if let Self::Conv2d { window, .. }
+        | Self::DepthwiseConv2d { window, .. }
+        | Self::MaxPool { window, .. }
+        | Self::AveragePool { window, .. } = self
+        {
+            *window = to;
+        }
+    }
+
     /// Bounds of the output, if the operator has any.
     pub fn bounds(&self) -> Option<Bounds> {
         match self {

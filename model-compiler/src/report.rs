@@ -2,14 +2,12 @@
 
 use contract::artifact::{BufferReport, Calibration, CompileReport, LayerReport, QuantizationReport, StepTime};
 
-use crate::codegen::Sources;
 use crate::estimate::{Cost, estimate_all};
 use crate::evaluate::{Evaluation, Sqnr};
 use crate::import::shown;
 use crate::ir::{Clamp, Graph, Op};
-use crate::lower;
 use crate::mixed::GOOD_DB;
-use crate::plan::Plan;
+use crate::plan::{self, Place, Plan};
 use crate::qir::{Bounds, QNode, QuantGraph};
 
 /// Everything that the report is made from.
@@ -17,8 +15,9 @@ pub(crate) struct Findings<'a> {
     /// Absent where the model file was int8 already.
     pub graph: Option<&'a Graph>,
     pub quantized: &'a QuantGraph,
+    /// The same without what is dead, in the order in which it runs.
+    pub generated: &'a QuantGraph,
     pub plan: &'a Plan,
-    pub sources: &'a Sources,
     pub evaluation: &'a Evaluation,
     /// Absent as `graph` is.
     pub quantization: Option<QuantizationReport>,
@@ -53,21 +52,18 @@ pub(crate) fn without_batch(shape: &[usize]) -> Vec<u32> {
 
 /// Puts the report together.
 pub(crate) fn report(findings: &Findings<'_>) -> CompileReport {
-    let graph = findings.quantized;
-    let cost = Cost {
-        weights_bytes: weights_bytes(graph) as u64,
-        arena_bytes: findings.plan.arena_bytes as u64,
-        macs: macs(graph),
-        kernels: findings.sources.kernels as u64,
-        layers: graph.nodes.len() as u64,
+    let graph = findings.generated;
+    let cost = Cost::of(graph, findings.plan);
+    let float = |node: &QNode| {
+        let index = findings.quantized.nodes.iter().position(|original| original.output == node.output)?;
+        Some(&findings.graph?.nodes[index].op)
     };
     let layers = graph
         .nodes
         .iter()
-        .enumerate()
-        .map(|(index, node)| LayerReport {
+        .map(|node| LayerReport {
             name: node.name.clone(),
-            op: operator(graph, node, findings.graph.map(|float| &float.nodes[index].op)),
+            op: operator(graph, node, float(node)),
             shape: without_batch(&graph.tensors[node.output].shape),
             macs: node.op.macs(),
             weights_bytes: count(node.op.constant_bytes()),
@@ -85,11 +81,12 @@ pub(crate) fn report(findings: &Findings<'_>) -> CompileReport {
         outputs: findings.evaluation.outputs.clone(),
         confusion: findings.evaluation.confusion.clone(),
         labels: findings.labels.to_vec(),
-        weights_bytes: count(cost.weights_bytes as usize),
+        weights_bytes: count(weights_bytes(graph)),
         float_weights_bytes: findings.graph.map_or(0, float_weights_bytes),
         arena_bytes: count(findings.plan.arena_bytes),
         arena_bound_bytes: count(findings.plan.bound_bytes),
-        macs: cost.macs,
+        optimize: findings.plan.optimize,
+        macs: macs(graph),
         source_bytes: findings.source_bytes as u64,
         compile_ms: findings.times.iter().map(|step| step.ms).sum(),
         times: findings.times.clone(),
@@ -133,35 +130,25 @@ fn float_weights_bytes(graph: &Graph) -> u64 {
 
 /// Every activation in the arena with the steps at which it is needed, in order of its first; then working memory.
 fn buffers(graph: &QuantGraph, plan: &Plan) -> Vec<BufferReport> {
-    let mut all: Vec<BufferReport> = Vec::new();
-    let mut add = |tensor: usize, name: &str, first: usize| {
-        let Some(offset) = plan.offsets[tensor] else { return };
-        let last = if tensor == graph.output {
-            graph.nodes.len() + 1
-        } else {
-            graph.nodes.iter().rposition(|node| node.inputs.contains(&tensor)).map_or(first, |index| index + 1)
+    let places = plan::places(graph, plan);
+    let name = |place: &Place| {
+        let node = match place.tensor {
+            Some(tensor) if tensor == graph.input => return "input".to_owned(),
+            Some(tensor) => graph.nodes.iter().find(|node| node.output == tensor),
+            None => graph.nodes.get(place.first.saturating_sub(1)),
         };
-        all.push(BufferReport {
-            name: name.to_owned(),
-            offset: count(offset),
-            bytes: count(graph.tensors[tensor].bytes()),
-            first: count(first),
-            last: count(last.max(first)),
-            working: false,
-        });
+        node.map_or_else(String::new, |node| node.name.clone())
     };
-    add(graph.input, "input", 0);
-    for (index, node) in graph.nodes.iter().enumerate() {
-        add(node.output, &node.name, index + 1);
-    }
-    for (index, node) in graph.nodes.iter().enumerate() {
-        let bytes = count(lower::scratch(graph, node));
-        if bytes > 0 {
-            let (name, offset, step) = (node.name.clone(), count(plan.scratch[index]), count(index + 1));
-            all.push(BufferReport { name, offset, bytes, first: step, last: step, working: true });
-        }
-    }
-    all
+    let report = |place: &Place| BufferReport {
+        name: name(place),
+        offset: count(place.offset),
+        bytes: count(place.tensor.map_or(place.bytes, |tensor| place.bytes.min(graph.tensors[tensor].bytes()))),
+        first: count(place.first),
+        last: count(place.last),
+        working: place.tensor.is_none(),
+    };
+    let (activations, working): (Vec<&Place>, Vec<&Place>) = places.iter().partition(|place| place.tensor.is_some());
+    activations.into_iter().chain(working).map(report).collect()
 }
 
 /// The operator with its fused activation, such as `conv2d+relu`. Without a float

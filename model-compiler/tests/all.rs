@@ -9,18 +9,20 @@ mod board;
 mod book;
 #[path = "all/c_code.rs"]
 mod c_code;
+#[path = "../benches/chip/mod.rs"]
+mod chip;
 #[path = "all/common.rs"]
 mod common;
 #[path = "all/corrupt.rs"]
 mod corrupt;
-#[path = "../benches/cortex_m4/mod.rs"]
-mod cortex_m4;
 #[path = "all/digits.rs"]
 mod digits;
 #[path = "all/exports.rs"]
 mod exports;
 #[path = "all/import.rs"]
 mod import;
+#[path = "all/poison.rs"]
+mod poison;
 #[path = "all/quantization.rs"]
 mod quantization;
 #[path = "all/random.rs"]

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use contract::artifact::{Manifest, ModelMeta, Sample, SignedManifest, TensorMeta, file};
+use contract::artifact::{Manifest, ModelMeta, Optimize, Sample, SignedManifest, TensorMeta, file};
 use contract::ids::ArtifactId;
 use contract::limits::BLOCK_BYTES;
 use contract::timestamp::Timestamp;
@@ -92,6 +92,7 @@ pub fn make(salt: u8, kind: Kind, padding: usize) -> Model {
         weights_bytes: padding as u32,
         macs: 64,
         compiler: "test".into(),
+        optimize: Optimize::Speed,
     };
     let golden: Vec<u8> = (0..golden_count as usize)
         .flat_map(|n| {

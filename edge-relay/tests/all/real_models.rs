@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use model_compiler::artifact::{self, Contents};
 use model_compiler::import::{self, ImportLimits};
-use model_compiler::{CompileOptions, Data, codegen, compile, plan};
+use model_compiler::{CompileOptions, Data, codegen, compile, optimize};
 use serde_json::Value;
 
 use crate::bench::{Bench, CHIP};
@@ -25,7 +25,8 @@ fn real(test: &str, name: &str, vectors: usize) -> Option<Model> {
     let tflite = read(tflite);
     let compiled = compile(&tflite, Data::None, &CompileOptions::new(name), &mut |_| {}).unwrap();
     let graph = import::tflite(&tflite, &ImportLimits::default()).unwrap();
-    let sources = codegen::c99(&graph, &plan::plan(&graph), name);
+    let (graph, plan) = optimize::optimized(&graph, optimize::Optimize::Speed);
+    let sources = codegen::c99(&graph, &plan, name);
     let meta = compiled.artifact.meta;
     let records = |bytes: Vec<u8>, len: usize| -> Vec<Vec<i8>> {
         bytes.chunks_exact(len).map(|record| record.iter().map(|byte| byte.cast_signed()).collect()).collect()

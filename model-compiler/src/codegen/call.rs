@@ -13,12 +13,45 @@ pub(super) fn offset(plan: &Plan, tensor: usize) -> usize {
     plan.offsets[tensor].unwrap_or(0)
 }
 
-/// The call of a node's kernel.
+/// Where a kernel finds what it works on, as C.
+pub(super) struct Site {
+    /// Its operands.
+    pub operands: Vec<String>,
+    /// Its result.
+    pub result: String,
+    /// The description of a packed layer.
+    pub layer: String,
+    /// Elements of the result.
+    pub count: String,
+    /// Rows of operand and result and the padding above, where they are not those of the window.
+    pub rows: Option<[String; 3]>,
+}
+
+/// The call of a node's kernel over its whole tensors.
 pub(super) fn call(graph: &QuantGraph, plan: &Plan, index: usize, node: &QNode) -> String {
+    if let QOp::Real(real) = &node.op {
+        return real::call(graph, plan, index, node, real);
+    }
+    if let Some(text) = rows::call(graph, plan, index, node) {
+        return text;
+    }
+    let operand = |tensor: usize| format!("a + {}", offset(plan, tensor));
+    let site = Site {
+        operands: node.inputs.iter().map(|input| operand(*input)).collect(),
+        result: operand(node.output),
+        layer: format!("tml_load(&tml_layer_{index})"),
+        count: graph.tensors[node.output].len().to_string(),
+        rows: None,
+    };
+    call_at(graph, plan, index, node, &site)
+}
+
+/// The call of a node's kernel over what a site names.
+pub(super) fn call_at(graph: &QuantGraph, plan: &Plan, index: usize, node: &QNode, site: &Site) -> String {
     let from = &graph.tensors[node.inputs[0]];
     let to = &graph.tensors[node.output];
-    let operand = |tensor: usize| format!("a + {}", offset(plan, tensor));
-    let buffers = format!("{}, {}", operand(node.inputs[0]), operand(node.output));
+    let buffers = format!("{}, {}", site.operands[0], site.result);
+    let geometry = |window: &Window, out_c: Option<usize>| geometry(window, out_c, site.rows.as_ref());
     let tables = |linear: &Linear| {
         format!(
             "tml_weights_{index}, tml_bias_{index}, tml_multipliers_{index}, tml_shifts_{index}, {}, {}, {}, {}",
@@ -28,19 +61,13 @@ pub(super) fn call(graph: &QuantGraph, plan: &Plan, index: usize, node: &QNode) 
             limits(linear.bounds),
         )
     };
-    if let QOp::Real(real) = &node.op {
-        return real::call(graph, plan, index, node, real);
-    }
-    if let Some(text) = rows::call(graph, plan, index, node) {
-        return text;
-    }
     if let Some(fast) = lower::fast(graph, node) {
         let kernel = match fast {
             Fast::Conv2d => "tml_conv2d_packed",
             Fast::Dense => "tml_dense_packed",
             Fast::Depthwise => "tml_depthwise_packed",
         };
-        return format!("{kernel}({buffers}, a + {}, tml_load(&tml_layer_{index}))", plan.scratch[index]);
+        return format!("{kernel}({buffers}, a + {}, {})", plan.scratch[index], site.layer);
     }
     match &node.op {
         QOp::Conv2d { window, out_c, linear } if window.has_gaps() => format!(
@@ -74,10 +101,10 @@ pub(super) fn call(graph: &QuantGraph, plan: &Plan, index: usize, node: &QNode) 
         }
         QOp::Add { operands, sum, bounds } => format!(
             "tml_add({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})",
-            operand(node.inputs[0]),
-            operand(node.inputs[1]),
-            operand(node.output),
-            to.len(),
+            site.operands[0],
+            site.operands[1],
+            site.result,
+            site.count,
             from.zero_point,
             factor(operands[0]),
             graph.tensors[node.inputs[1]].zero_point,
@@ -94,13 +121,13 @@ pub(super) fn call(graph: &QuantGraph, plan: &Plan, index: usize, node: &QNode) 
         ),
         QOp::Rescale { multiplier, bounds } => format!(
             "tml_rescale({buffers}, {}, {}, {}, {}, {})",
-            to.len(),
+            site.count,
             from.zero_point,
             to.zero_point,
             factor(*multiplier),
             limits(*bounds),
         ),
-        QOp::Lookup { .. } => format!("tml_lookup({buffers}, {}, tml_table_{index})", to.len()),
+        QOp::Lookup { .. } => format!("tml_lookup({buffers}, {}, tml_table_{index})", site.count),
         QOp::Concat { outer, inner, multipliers } => {
             let step: usize = inner.iter().sum();
             let mut begin = offset(plan, node.output);
@@ -108,7 +135,7 @@ pub(super) fn call(graph: &QuantGraph, plan: &Plan, index: usize, node: &QNode) 
             for ((input, inner), multiplier) in node.inputs.iter().zip(inner).zip(multipliers) {
                 calls.push(format!(
                     "tml_concat({}, a + {begin}, {outer}, {inner}, {step}, {}, {}, {})",
-                    operand(*input),
+                    format_args!("a + {}", offset(plan, *input)),
                     graph.tensors[*input].zero_point,
                     to.zero_point,
                     factor(*multiplier),
@@ -142,22 +169,11 @@ pub(super) fn factor(multiplier: Multiplier) -> String {
     format!("{}, {}", multiplier.value, multiplier.shift)
 }
 
-fn geometry(w: &Window, out_c: Option<usize>) -> String {
+fn geometry(w: &Window, out_c: Option<usize>, rows: Option<&[String; 3]>) -> String {
     let out_c = out_c.map_or(String::new(), |out_c| format!("{out_c}, "));
+    let [in_h, out_h, pad_top] = rows.cloned().unwrap_or([w.in_h, w.out_h, w.pad_top].map(|n| n.to_string()));
     format!(
-        "{}, {}, {}, {}, {}, {out_c}{}, {}, {}, {}, {}, {}, {}, {}",
-        w.in_h,
-        w.in_w,
-        w.in_c,
-        w.out_h,
-        w.out_w,
-        w.kernel_h,
-        w.kernel_w,
-        w.stride_h,
-        w.stride_w,
-        w.dilation_h,
-        w.dilation_w,
-        w.pad_top,
-        w.pad_left,
+        "{in_h}, {}, {}, {out_h}, {}, {out_c}{}, {}, {}, {}, {}, {}, {pad_top}, {}",
+        w.in_w, w.in_c, w.out_w, w.kernel_h, w.kernel_w, w.stride_h, w.stride_w, w.dilation_h, w.dilation_w, w.pad_left,
     )
 }

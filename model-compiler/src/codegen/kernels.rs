@@ -7,6 +7,8 @@ use crate::qir::{QBinary, QOp};
 pub(super) const BASE: &str = include_str!("../kernels/base.c");
 /// Fixed-point products; the part behind its second comment is only for kernels that rescale.
 pub(super) const MULTIPLY: &str = include_str!("../kernels/multiply.c");
+/// Wide products without a wide multiplication.
+pub(super) const HALVES: &str = include_str!("../kernels/halves.c");
 /// Bounds of an output.
 pub(super) const SATURATE: &str = include_str!("../kernels/saturate.c");
 

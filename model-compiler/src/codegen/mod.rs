@@ -5,6 +5,7 @@
 //! that the model uses are copied. Names from model files reach comments and
 //! strings only, reduced to harmless characters.
 
+mod bands;
 mod call;
 mod header;
 mod kernels;
@@ -17,11 +18,12 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 
 use crate::lower;
+use crate::optimize::Optimize;
 use crate::plan::Plan;
 use crate::qir::{QNode, QOp, QuantGraph};
 use call::{call, offset};
 use header::{harmless, header};
-use kernels::{BASE, MULTIPLY, OPERAND, SATURATE, fast_kernel, kernel};
+use kernels::{BASE, HALVES, MULTIPLY, OPERAND, SATURATE, fast_kernel, kernel};
 use tables::{constants, layer, table};
 
 /// Name and version of the compiler, as artifacts carry it.
@@ -56,6 +58,9 @@ pub fn c99(graph: &QuantGraph, plan: &Plan, name: &str) -> Sources {
     }
     let all: String = used.concat();
     let mut helpers: Vec<&str> = vec![BASE];
+    if all.contains("tml_halves(") || all.contains("tml_high_mul(") || all.contains("tml_scale(") {
+        helpers.push(HALVES);
+    }
     if all.contains("tml_high_mul(") || all.contains("tml_scale(") {
         helpers.push(if all.contains("tml_scale(") {
             MULTIPLY
@@ -82,6 +87,16 @@ pub fn c99(graph: &QuantGraph, plan: &Plan, name: &str) -> Sources {
         c += "#if INT_MAX < 2147483647\n#error \"a layer of this model is too large for 16-bit indices\"\n#endif\n\n";
         c = c.replacen("#include \"model.h\"\n", "#include \"model.h\"\n#include <limits.h>\n", 1);
     }
+    let small = plan.optimize == Optimize::Size;
+    let _ = writeln!(
+        c,
+        "#define TML_SMALL {}\n#define TML_RECORDS {}",
+        i32::from(small),
+        i32::from(plan.records.is_some())
+    );
+    if small {
+        c += "#if defined(__GNUC__) && !defined(__clang__)\n#pragma GCC optimize(\"Os\")\n#endif\n";
+    }
     let size = if largest_dimension(graph) > 32_767 { "int32_t" } else { "int16_t" };
     let _ = writeln!(c, "typedef {size} tml_size;\n");
     for part in helpers.iter().chain(&used) {
@@ -92,7 +107,9 @@ pub fn c99(graph: &QuantGraph, plan: &Plan, name: &str) -> Sources {
         if let Some(linear) = node.op.linear() {
             match lower::fast(graph, node) {
                 Some(fast) => {
-                    layer(&mut c, graph, index, node, &lower::pack(fast, node, linear, zero_point(graph, node)))
+                    let packed = lower::pack(fast, node, linear, zero_point(graph, node));
+                    let records = plan.records.as_ref().and_then(|records| records[index].as_ref());
+                    layer(&mut c, graph, index, node, &packed, records);
                 }
                 None => constants(&mut c, index, linear),
             }
@@ -113,6 +130,7 @@ pub fn c99(graph: &QuantGraph, plan: &Plan, name: &str) -> Sources {
             }
         }
     }
+    bands::functions(&mut c, graph, plan);
     let _ = write!(
         c,
         "static union {{\n    int32_t align;\n    int8_t at[TML_ARENA_BYTES];\n}} tml_arena;\n\n\
@@ -124,13 +142,15 @@ pub fn c99(graph: &QuantGraph, plan: &Plan, name: &str) -> Sources {
         offset(plan, graph.output),
     );
     for (index, node) in graph.nodes.iter().enumerate() {
-        let _ = writeln!(
-            c,
-            "    /* {}: {} */\n    {};",
-            harmless(&node.name),
-            node.op.name(),
-            call(graph, plan, index, node)
-        );
+        let region = plan.regions.iter().position(|region| (region.first..region.end).contains(&index));
+        let (name, op) = (harmless(&node.name), node.op.name());
+        let _ = match region {
+            None => writeln!(c, "    /* {name}: {op} */\n    {};", call(graph, plan, index, node)),
+            Some(region) if plan.regions[region].first == index => {
+                writeln!(c, "    /* {name}: {op} and on, band by band */\n    tml_bands_{region}(a);")
+            }
+            Some(_) => Ok(()),
+        };
     }
     c += "    return 0;\n}\n\n";
     let digest = Sha256::digest(c.as_bytes());

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::ir::Window;
 use crate::lower::Packed;
 use crate::qir::{Bounds, Linear, QNode, QOp, QuantGraph};
+use crate::records::LayerRecords;
 
 /// The tables of a layer.
 pub(super) fn constants(c: &mut String, index: usize, linear: &Linear) {
@@ -20,13 +21,33 @@ fn linear_channels(node: &QNode) -> usize {
 }
 
 /// The tables and the description of a layer with a fast kernel.
-pub(super) fn layer(c: &mut String, graph: &QuantGraph, index: usize, node: &QNode, packed: &Packed) {
+pub(super) fn layer(
+    c: &mut String,
+    graph: &QuantGraph,
+    index: usize,
+    node: &QNode,
+    packed: &Packed,
+    records: Option<&LayerRecords>,
+) {
     // Words of weights are loaded several at once, which needs whole words.
     let weights = packed.weights.iter().map(|v| i32::from(*v));
-    table(c, "TML_ALIGNED int8_t", "weights", index, weights);
-    table(c, "int32_t", "bias", index, packed.bias.iter().copied());
-    table(c, "int32_t", "multipliers", index, packed.multipliers.iter().copied());
-    table(c, "int8_t", "shifts", index, packed.shifts.iter().copied());
+    if packed.paired {
+        pairs(c, index, &packed.weights);
+    } else {
+        table(c, "TML_ALIGNED int8_t", "weights", index, weights);
+    }
+    let constants = match records {
+        Some(records) => {
+            table(c, "uint8_t", "records", index, records.bytes.iter().map(|byte| i32::from(*byte)));
+            format!("tml_weights_{index}, tml_records_{index}, {}u", records.scale)
+        }
+        None => {
+            table(c, "int32_t", "bias", index, packed.bias.iter().copied());
+            table(c, "int32_t", "multipliers", index, packed.multipliers.iter().copied());
+            table(c, "int8_t", "shifts", index, packed.shifts.iter().copied());
+            format!("tml_weights_{index}, tml_bias_{index}, tml_multipliers_{index}, tml_shifts_{index}")
+        }
+    };
     let (from, to) = (&graph.tensors[node.inputs[0]], &graph.tensors[node.output]);
     let dense = |in_c: usize| Window { in_c, in_h: 1, in_w: 1, out_h: 1, out_w: 1, ..Window::default() };
     let (w, out_c) = match &node.op {
@@ -58,15 +79,28 @@ pub(super) fn layer(c: &mut String, graph: &QuantGraph, index: usize, node: &QNo
     let _ = writeln!(
         c,
         "static const tml_layer tml_layer_{index} TML_FLASH = {{\n    \
-         tml_weights_{index}, tml_bias_{index}, tml_multipliers_{index}, tml_shifts_{index},\n    \
+         {constants},\n    \
          {geometry}{}, {}, {}, {}, {}, {}\n}};\n",
-        u8::from(packed.multipliers.len() > 1),
+        records.map_or(usize::from(packed.multipliers.len() > 1), |records| records.size),
         from.zero_point,
         to.zero_point,
         bounds.low,
         bounds.high,
         u8::from(bounds != Bounds::FULL),
     );
+}
+
+/// Weights of two channels in groups of four inputs, which each target lays out in its own way.
+fn pairs(c: &mut String, index: usize, weights: &[i8]) {
+    let _ = write!(c, "static const TML_ALIGNED int8_t tml_weights_{index}[{}] TML_FLASH = {{", weights.len());
+    for (at, group) in weights.chunks(8).enumerate() {
+        c.push_str(if at % 4 == 0 { "\n    TML_W(" } else { " TML_W(" });
+        for (at, weight) in group.iter().enumerate() {
+            let _ = write!(c, "{}{weight}", if at == 0 { "" } else { ", " });
+        }
+        c.push_str("),");
+    }
+    c.push_str("\n};\n\n");
 }
 
 pub(super) fn table(c: &mut String, kind: &str, what: &str, index: usize, values: impl Iterator<Item = i32>) {

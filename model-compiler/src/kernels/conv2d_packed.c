@@ -1,5 +1,5 @@
 /* The bytes that a pixel sees, zero point where it sees padding. */
-static void tml_gather(const int8_t *in, int8_t *to, const tml_layer *of, int oy, int ox)
+static void tml_window(const int8_t *in, int8_t *to, const tml_layer *of, int oy, int ox)
 {
     int ky, kx;
     int depth = of->in_c;
@@ -26,7 +26,7 @@ static void tml_gather(const int8_t *in, int8_t *to, const tml_layer *of, int oy
     }
 }
 
-#if TML_DSP
+#if TML_DSP && !TML_SMALL
 /* All channels, an even number, of two pixels. */
 static inline __attribute__((always_inline)) void tml_two_pixels(const int32_t *wide, int quads, int8_t *to,
                                                                  const tml_layer *of, const tml_layer *clamps)
@@ -76,18 +76,18 @@ static void tml_conv2d_packed(const int8_t *in, int8_t *out, int8_t *scratch, co
         for (k = 0; k < count; k++) {
 #if TML_DSP
             if (!direct) {
-                tml_gather(in, scratch, of, oy, ox);
+                tml_window(in, scratch, of, oy, ox);
             }
             tml_widen(direct ? in + (pixel + k) * taps : scratch, wide + 2 * k, quads);
 #else
-            tml_gather(in, scratch, of, oy, ox);
+            tml_window(in, scratch, of, oy, ox);
 #endif
             if (++ox == of->out_w) {
                 ox = 0;
                 oy++;
             }
         }
-#if TML_DSP
+#if TML_DSP && !TML_SMALL
         if (count == 2 && of->per_channel && depth % 2 == 0) {
             if (clamps) {
                 tml_two_pixels(wide, quads, out, of, of);
@@ -98,21 +98,22 @@ static void tml_conv2d_packed(const int8_t *in, int8_t *out, int8_t *scratch, co
         }
 #endif
         for (oc = 0; oc < depth; oc += 2, w += 8 * quads) {
-            int odd = oc + 1 < depth ? oc + 1 : oc;
+            tml_channel both[2];
             int32_t twice[2 * TML_PIXELS];
-            int half;
+            int half, halves = depth - oc < 2 ? 1 : 2;
+            tml_constants(of, oc, both);
+            tml_constants(of, oc + halves - 1, both + 1);
 #if TML_DSP
-            tml_dot_2x2(wide, w, quads, TML_READ32(of->bias + oc), TML_READ32(of->bias + odd), twice);
+            tml_dot_2x2(wide, w, quads, both[0].bias, both[1].bias, twice);
 #else
-            tml_dot(scratch, w, quads, TML_READ32(of->bias + oc), TML_READ32(of->bias + odd), twice);
+            tml_dot(scratch, w, quads, both[0].bias, both[1].bias, twice);
 #endif
-            for (half = 0; half <= odd - oc; half++) {
-                int channel = of->per_channel ? oc + half : 0;
-                int32_t multiplier = TML_READ32(of->multipliers + channel);
-                int shift = TML_READ8(of->shifts + channel);
+            for (half = 0; half < halves; half++) {
+                const tml_channel *channel = both + half;
+                int32_t offset = tml_offset(channel->shift, of);
                 for (k = 0; k < count; k++) {
                     out[k * depth + oc + half] =
-                        tml_finish(twice[2 * k + half], multiplier, tml_offset(shift, of), shift, clamps);
+                        tml_finish(twice[2 * k + half], channel->multiplier, offset, channel->shift, clamps);
                 }
             }
         }

@@ -22,17 +22,7 @@ static inline void tml_dot_1x4(const int8_t *x, const int8_t *w, const int8_t *v
     "smlad %[s1], r9, r4, %[s1]\n" \
     "smlad %[s1], r10, r5, %[s1]\n"
     __asm__ volatile(
-        "subs %[n], #4\n"
-        "blt 2f\n"
-        "1:\n" TML_QUAD TML_QUAD TML_QUAD TML_QUAD
-        "subs %[n], #4\n"
-        "bge 1b\n"
-        "2: adds %[n], #4\n"
-        "beq 4f\n"
-        "3:\n" TML_QUAD
-        "subs %[n], #1\n"
-        "bne 3b\n"
-        "4:\n"
+        TML_UNROLLED
         : [x] "+r"(x), [w] "+r"(w), [v] "+r"(v), [n] "+r"(quads), [t0] "+r"(t0), [t1] "+r"(t1), [s0] "+r"(s0),
           [s1] "+r"(s1)
         :
@@ -52,24 +42,32 @@ static void tml_dense_packed(const int8_t *in, int8_t *out, int8_t *scratch, con
     int last = of->out_c - 1, o, k;
     const int8_t *w = of->weights;
     const tml_layer *clamps = of->clamps ? of : 0;
-    int32_t sums[4], multiplier = TML_READ32(of->multipliers);
-    int shift = TML_READ8(of->shifts);
-    int32_t offset = tml_offset(shift, of);
+    int32_t sums[4];
+    tml_channel channels[4];
     (void)scratch;
-    for (o = 0; o <= last; o += 4, w += 16 * quads) {
-#if TML_DSP
-        if (!of->per_channel && !clamps && o + 3 <= last) {
+#if TML_DSP && !TML_SMALL
+    if (!of->per_channel && !clamps) {
+        int32_t multiplier = *of->multipliers;
+        int shift = *of->shifts;
+        int32_t offset = tml_offset(shift, of);
+        for (o = 0; o + 3 <= last; o += 4, w += 16 * quads) {
             memcpy(sums, of->bias + o, sizeof sums);
             tml_dot_1x4(in, w, w + 8 * quads, quads, sums);
             out[o] = tml_finish(sums[0], multiplier, offset, shift, 0);
             out[o + 1] = tml_finish(sums[1], multiplier, offset, shift, 0);
             out[o + 2] = tml_finish(sums[2], multiplier, offset, shift, 0);
             out[o + 3] = tml_finish(sums[3], multiplier, offset, shift, 0);
-            continue;
         }
+    } else {
+        o = 0;
+    }
+#else
+    o = 0;
 #endif
+    for (; o <= last; o += 4, w += 16 * quads) {
         for (k = 0; k < 4; k++) {
-            sums[k] = TML_READ32(of->bias + (o + k < last ? o + k : last));
+            tml_constants(of, o + k < last ? o + k : last, channels + k);
+            sums[k] = channels[k].bias;
         }
 #if TML_DSP
         tml_dot_1x4(in, w, o + 2 <= last ? w + 8 * quads : w, quads, sums);
@@ -80,12 +78,8 @@ static void tml_dense_packed(const int8_t *in, int8_t *out, int8_t *scratch, con
         }
 #endif
         for (k = 0; k < 4 && o + k <= last; k++) {
-            if (of->per_channel) {
-                multiplier = TML_READ32(of->multipliers + o + k);
-                shift = TML_READ8(of->shifts + o + k);
-                offset = tml_offset(shift, of);
-            }
-            out[o + k] = tml_finish(sums[k], multiplier, offset, shift, clamps);
+            const tml_channel *channel = channels + k;
+            out[o + k] = tml_finish(sums[k], channel->multiplier, tml_offset(channel->shift, of), channel->shift, clamps);
         }
     }
 }

@@ -1,4 +1,4 @@
-#if TML_DSP
+#if TML_DSP && !TML_SMALL
 /* Two outputs of one 3x3 channel, `step` bytes apart in the input, 1 or 2. `outer` holds the
    first and the last weight of each row as halves, `inner` the middle ones. */
 static inline void tml_dot_3x3(const int8_t *x, int width, int step, const int32_t *outer, const int32_t *inner,
@@ -31,10 +31,11 @@ static inline void tml_dot_3x3(const int8_t *x, int width, int step, const int32
 
 /* A 3x3 channel from its plane. */
 static inline __attribute__((always_inline)) void tml_plane_3x3(const int8_t *plane, int8_t *out, int width, int step, const int8_t *w,
-                                 int32_t bias, int32_t multiplier, int shift, const tml_layer *of,
-                                 const tml_layer *clamps)
+                                 const tml_channel *channel, const tml_layer *of, const tml_layer *clamps)
 {
     int32_t outer[3], inner[3];
+    int32_t bias = channel->bias, multiplier = channel->multiplier;
+    int shift = channel->shift;
     int32_t offset = tml_offset(shift, of);
     int row, oy, left, depth = of->out_c, columns = of->out_w, down = of->stride_h * width - columns / 2 * 2 * step;
     for (row = 0; row < 3; row++, w += 3) {
@@ -63,6 +64,36 @@ static inline __attribute__((always_inline)) void tml_plane_3x3(const int8_t *pl
 }
 #endif
 
+/* Adds one row of products; inputs lie `step` bytes apart. */
+#if defined(__AVR_HAVE_MUL__)
+static __attribute__((noinline)) int32_t tml_row(int32_t sum, const int8_t *x, const int8_t *w, int16_t count,
+                                                int16_t step)
+{
+    int8_t input, weight;
+    __asm__ volatile(
+        "1: ld %[input], X\n"
+        "add r26, %A[step]\n"
+        "adc r27, %B[step]\n"
+        "lpm %[weight], Z+\n"
+        "muls %[weight], %[input]\n"
+        "mov %[input], %[zero]\n"
+        "sbrc r1, 7\n"
+        "dec %[input]\n"
+        "add %A[sum], r0\n"
+        "adc %B[sum], r1\n"
+        "adc %C[sum], %[input]\n"
+        "adc %D[sum], %[input]\n"
+        "subi %A[count], 1\n"
+        "sbci %B[count], 0\n"
+        "brne 1b\n"
+        "clr r1\n"
+        : "+x"(x), "+z"(w), [count] "+d"(count), [sum] "+r"(sum), [input] "=&d"(input), [weight] "=&d"(weight)
+        : [step] "r"(step), [zero] "r"((uint8_t)0)
+        : "r0", "memory");
+    return sum;
+}
+#endif
+
 /* A depthwise convolution, one channel after another: the channel is copied to a padded plane in
    `scratch` first, so that the result may take the place of the input. Weights lie channel by channel. */
 static void tml_depthwise_packed(const int8_t *in, int8_t *out, int8_t *scratch, const tml_layer *of)
@@ -77,11 +108,11 @@ static void tml_depthwise_packed(const int8_t *in, int8_t *out, int8_t *scratch,
     const int8_t *w = of->weights;
     memset(scratch, of->in_zero, (size_t)height * (size_t)width);
     for (c = 0; c < depth; c++, w += taps) {
-        int channel = of->per_channel ? c : 0;
-        int32_t multiplier = TML_READ32(of->multipliers + channel);
-        int shift = TML_READ8(of->shifts + channel);
-        int32_t bias = TML_READ32(of->bias + c);
         int8_t *to = out + c;
+        int32_t offset;
+        tml_channel channel;
+        tml_constants(of, c, &channel);
+        offset = tml_offset(channel.shift, of);
         for (y = 0; y < rows; y++) {
             const int8_t *from = in + y * of->in_w * depth + c;
             int8_t *plane = scratch + (y + of->pad_top) * width + of->pad_left;
@@ -95,30 +126,36 @@ static void tml_depthwise_packed(const int8_t *in, int8_t *out, int8_t *scratch,
                 *plane++ = *from;
             }
         }
-#if TML_DSP
+#if TML_DSP && !TML_SMALL
         if (taps == 9 && of->kernel_w == 3 && of->dilation_w == 1 && of->dilation_h == 1 && of->stride_w <= 2) {
             if (of->clamps) {
-                tml_plane_3x3(scratch, to, width, of->stride_w, w, bias, multiplier, shift, of, of);
+                tml_plane_3x3(scratch, to, width, of->stride_w, w, &channel, of, of);
             } else if (of->stride_w == 1) {
-                tml_plane_3x3(scratch, to, width, 1, w, bias, multiplier, shift, of, 0);
+                tml_plane_3x3(scratch, to, width, 1, w, &channel, of, 0);
             } else {
-                tml_plane_3x3(scratch, to, width, 2, w, bias, multiplier, shift, of, 0);
+                tml_plane_3x3(scratch, to, width, 2, w, &channel, of, 0);
             }
             continue;
         }
 #endif
         for (oy = 0; oy < of->out_h; oy++) {
-            for (ox = 0; ox < of->out_w; ox++, to += depth) {
-                const int8_t *tap = w;
-                int32_t sum = bias;
-                for (y = 0; y < of->kernel_h; y++) {
-                    const int8_t *plane = scratch + (oy * of->stride_h + y * of->dilation_h) * width + ox * of->stride_w;
-                    for (x = 0; x < of->kernel_w; x++, plane += of->dilation_w) {
-                        sum += *plane * TML_READ8(tap);
+            const int8_t *corner = scratch + oy * of->stride_h * width;
+            for (ox = of->out_w; ox > 0; ox--, to += depth, corner += of->stride_w) {
+                const int8_t *tap = w, *row = corner;
+                int32_t sum = channel.bias;
+                for (y = of->kernel_h; y > 0; y--, row += of->dilation_h * width) {
+#if defined(__AVR_HAVE_MUL__)
+                    sum = tml_row(sum, row, tap, (int16_t)of->kernel_w, (int16_t)of->dilation_w);
+                    tap += of->kernel_w;
+#else
+                    const int8_t *at = row;
+                    for (x = of->kernel_w; x > 0; x--, at += of->dilation_w) {
+                        sum += *at * TML_READ8(tap);
                         tap++;
                     }
+#endif
                 }
-                *to = tml_finish(sum * 2, multiplier, tml_offset(shift, of), shift, of->clamps ? of : 0);
+                *to = tml_finish(sum * 2, channel.multiplier, offset, channel.shift, of->clamps ? of : 0);
             }
         }
     }

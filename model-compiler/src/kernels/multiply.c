@@ -1,7 +1,11 @@
 /* a * b / 2^31, rounded. */
 static int32_t tml_high_mul(int32_t a, int32_t b)
 {
+#if TML_HALVES
+    return tml_halves(a, b, 1);
+#else
     return (int32_t)(((int64_t)a * b + ((int64_t)1 << 30)) >> 31);
+#endif
 }
 
 /* x / 2^exponent, rounded, ties away from zero; exponent 0 to 31. */

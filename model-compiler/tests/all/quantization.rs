@@ -8,8 +8,9 @@ use model_compiler::ranges::Method;
 use model_compiler::search::search;
 use model_compiler::{codegen, evaluate, float, plan, reference};
 
+use crate::avr;
+use crate::chip::CORTEX_M4;
 use crate::common::{Attribute, DIGITS, OnnxFile, STRICT, compiler, random_inputs, run_c, scaled};
-use crate::{avr, cortex_m4};
 
 /// A network in which one channel shouts and counts for little.
 fn torture() -> Vec<u8> {
@@ -106,11 +107,10 @@ fn same_bits(graph: &QuantGraph) {
         let flags: Vec<&str> = STRICT.iter().copied().chain(sanitized).collect();
         assert_eq!(run_c(&cc, &flags, &sources, &inputs), answers, "{cc}");
     }
-    if cortex_m4::missing().is_empty() {
-        let folder = tempfile::tempdir().unwrap();
+    if CORTEX_M4.missing().is_empty() {
         let bytes = |values: &[i8]| -> Vec<u8> { values.iter().map(|value| value.cast_unsigned()).collect() };
         let (into, outof) = (bytes(&inputs.concat()), bytes(&answers));
-        assert_eq!(cortex_m4::measure(folder.path(), &sources, &into, &outof, inputs.len()).different, 0);
+        assert_eq!(CORTEX_M4.measure(&sources, &into, &outof, inputs.len()).different, 0);
     }
     if avr::present() {
         assert_eq!(avr::run(&sources, &inputs), answers);

@@ -3,15 +3,16 @@
 use model_compiler::evaluate::quantize_input;
 use model_compiler::import::{self, ImportLimits};
 use model_compiler::mixed::Mixed;
-use model_compiler::qir::Element;
+use model_compiler::qir::{Element, QOp, QuantGraph};
 use model_compiler::quantize::{QuantizeOptions, quantize};
 use model_compiler::ranges::Method;
 use model_compiler::search::search;
-use model_compiler::{codegen, float, plan, reference};
+use model_compiler::{codegen, float, optimize, plan, reference};
 use proptest::prelude::*;
 
-use crate::common::{Attribute, OnnxFile, STRICT, cases, compiler, random_inputs, run_c, tract};
+use crate::common::{Attribute, OnnxFile, STRICT, cases, compiler, random_inputs, run_c, sanitizes, tract};
 use crate::import::noise;
+use crate::poison::poisoned;
 
 /// One layer of a random network.
 #[derive(Debug, Clone)]
@@ -259,6 +260,18 @@ fn network(mut shape: [usize; 3], layers: &[Layer], classes: usize, seed: u64) -
 /// How far a probability of the int8 network may be from tract's: networks of random weights can double what int8 adds
 /// from layer to layer.
 const NEAR: f32 = 0.15;
+/// Makes some channels of some convolutions constant, as pruning does.
+fn kill_channels(graph: &mut QuantGraph, seed: u64) {
+    for (index, node) in graph.nodes.iter_mut().enumerate() {
+        let QOp::Conv2d { linear, .. } = &mut node.op else { continue };
+        let terms = linear.weights.len() / linear.bias.len();
+        for channel in 0..linear.bias.len() {
+            if (seed >> ((index * 5 + channel) % 29)) & 3 == 3 {
+                linear.weights[channel * terms..][..terms].fill(0);
+            }
+        }
+    }
+}
 
 proptest! {
     #![proptest_config(cases(16))]
@@ -286,11 +299,8 @@ proptest! {
             prop_assert!((a - b).abs() < 1e-4, "float: {ours:?} tract: {theirs:?}");
         }
 
-        let quantized = quantize(&graph, &calibration, &QuantizeOptions::default()).unwrap();
-        let plan = plan::plan(&quantized);
-        prop_assert_eq!(plan::conflict(&quantized, &plan), None);
-        prop_assert!(plan.bound_bytes <= plan.arena_bytes);
-        let sources = codegen::c99(&quantized, &plan, "random");
+        let mut quantized = quantize(&graph, &calibration, &QuantizeOptions::default()).unwrap();
+        kill_channels(&mut quantized, u64::from(seed));
         let input = &quantized.tensors[quantized.input];
         let noisy = |seed: u64| input.stored(noise(len, seed));
         let inputs = match input.element {
@@ -298,10 +308,23 @@ proptest! {
             Element::Float32 => (0..20).map(|at| noisy(u64::from(seed) + at)).collect(),
         };
         let expected: Vec<i8> = inputs.iter().flat_map(|i| reference::run(&quantized, i).unwrap()).collect();
-        if let Some(cc) = compiler("cc") {
-            let flags: Vec<&str> =
-                STRICT.iter().copied().chain(["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]).collect();
-            prop_assert_eq!(run_c(&cc, &flags, &sources, &inputs), expected);
+        for optimize in optimize::ALL {
+            let (graph, plan) = optimize::optimized(&quantized, optimize);
+            let got: Vec<i8> = inputs.iter().flat_map(|i| reference::run(&graph, i).unwrap()).collect();
+            prop_assert_eq!(&got, &expected, "without what is dead");
+            prop_assert_eq!(plan::conflict(&graph, &plan), None);
+            prop_assert!(plan.bound_bytes <= plan.arena_bytes);
+            let sources = poisoned(&codegen::c99(&graph, &plan, "random"), &graph, &plan);
+            // The second compiler takes part where it is there.
+            for (name, level) in [("cc", "-O1"), ("clang", "-O2")] {
+                let Some(name) = compiler(name) else { continue };
+                let flags: Vec<&str> = if name == "cc" || sanitizes(&name) {
+                    STRICT.iter().copied().chain([level, "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]).collect()
+                } else {
+                    STRICT.iter().copied().chain([level]).collect()
+                };
+                prop_assert_eq!(run_c(&name, &flags, &sources, &inputs), expected.clone(), "{} for {:?}", name, optimize);
+            }
         }
     }
     #[test]

@@ -7,8 +7,9 @@ use model_compiler::qir::{Element, QuantGraph};
 use model_compiler::quantize::{QuantizeOptions, quantize};
 use model_compiler::{codegen, float, plan, reference};
 
+use crate::avr;
+use crate::chip::CORTEX_M4;
 use crate::common::{STRICT, compiler, run_c};
-use crate::{avr, cortex_m4};
 
 /// How far an answer may be from onnxruntime's, by the largest one of 1 and itself: it adds in another order.
 const NEAR: f32 = 1e-6;
@@ -111,7 +112,7 @@ fn c_has_the_same_bits() {
 
 #[test]
 fn a_cortex_m4_has_the_same_bits() {
-    let missing = cortex_m4::missing();
+    let missing = CORTEX_M4.missing();
     if !missing.is_empty() {
         eprintln!("SKIPPED: no {missing:?} on this machine, no table ran on a Cortex-M4");
         return;
@@ -119,10 +120,9 @@ fn a_cortex_m4_has_the_same_bits() {
     for table in tables() {
         let (graph, inputs, answers) = compiled(&table);
         let sources = codegen::c99(&graph, &plan::plan(&graph), &table.name);
-        let folder = tempfile::tempdir().unwrap();
         let bytes = |values: &[i8]| -> Vec<u8> { values.iter().map(|value| value.cast_unsigned()).collect() };
         let (into, outof) = (bytes(&inputs.concat()), bytes(&answers));
-        let measured = cortex_m4::measure(folder.path(), &sources, &into, &outof, inputs.len());
+        let measured = CORTEX_M4.measure(&sources, &into, &outof, inputs.len());
         assert_eq!(measured.different, 0, "{}", table.name);
     }
 }

@@ -57,8 +57,8 @@ static void fault(void)
     end();
 }
 
-/* Ticks of 40 ns, which with `-icount shift=0` are 40 instructions. */
-static uint32_t invoke(int *failed)
+/* Ticks of 40 ns, which with `-icount shift=0` are 40 instructions each. */
+static __attribute__((noinline)) uint32_t invoke(int *failed)
 {
     TIMER[0] = 0;
     TIMER[1] = 0xffffffffu;
@@ -69,29 +69,39 @@ static uint32_t invoke(int *failed)
     return 0xffffffffu - TIMER[1];
 }
 
+/* Marks the stack below the caller's frame, or says how much of it was used since. */
+static __attribute__((noinline)) uint32_t stack(int mark)
+{
+    volatile uint32_t *at = stack_top - STACK_BYTES / 4;
+    uint32_t *here = (uint32_t *)__builtin_frame_address(0);
+    if (mark) {
+        for (; at < here - 6; at++) {
+            *at = UNTOUCHED;
+        }
+    }
+    while (*at == UNTOUCHED) {
+        at++;
+    }
+    return (uint32_t)(here - (uint32_t *)at) * 4;
+}
+
 static void run(void)
 {
     uint32_t ticks = 0, different = 0, deepest = 0;
-    volatile uint32_t *at;
-    uint32_t *here = (uint32_t *)__builtin_frame_address(0) - 64;
     int vector, failed = 0;
     int32_t i;
     tml_init();
     for (vector = 0; vector < VECTOR_COUNT; vector++) {
         int8_t *in = tml_input();
         const int8_t *out;
+        uint32_t used;
         for (i = 0; i < TML_INPUT_BYTES; i++) {
             in[i] = VECTORS[vector * TML_INPUT_BYTES + i];
         }
-        for (at = stack_top - STACK_BYTES / 4; at < here; at++) {
-            *at = UNTOUCHED;
-        }
+        stack(1);
         ticks += invoke(&failed);
-        for (at = stack_top - STACK_BYTES / 4; *at == UNTOUCHED; at++) {
-        }
-        if ((uint32_t)(here + 64 - (uint32_t *)at) * 4 > deepest) {
-            deepest = (uint32_t)(here + 64 - (uint32_t *)at) * 4;
-        }
+        used = stack(0);
+        deepest = used > deepest ? used : deepest;
         out = tml_output();
         for (i = 0; i < TML_OUTPUT_BYTES; i++) {
             different += out[i] != ANSWERS[vector * TML_OUTPUT_BYTES + i];
@@ -99,7 +109,7 @@ static void run(void)
     }
     say("failed", (uint32_t)failed);
     say("different", different);
-    say("instructions", (uint32_t)((uint64_t)ticks * 40u / VECTOR_COUNT));
+    say("ticks", ticks);
     say("stack", deepest);
     end();
 }

@@ -5,13 +5,22 @@
 //! or trail it by a distance that follows from its geometry. Working memory of a
 //! kernel is placed like an activation that lives for one step.
 
+mod bands;
+mod choose;
+
 use crate::ir::{TensorId, Window};
 use crate::lower::{self, Fast};
+use crate::optimize::Optimize;
 use crate::qir::{QNode, QOp, QuantGraph};
+use crate::records::{self, Records};
+pub use bands::Region;
+pub(crate) use bands::{Share, Walk, image, rows_window};
 
-/// Where activations live while the network runs.
+/// Where activations live while the network runs, and what the code is made for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
+    /// What the code shall be best at.
+    pub optimize: Optimize,
     /// Offset of each tensor in the arena, bytes, indexed like [`QuantGraph::tensors`];
     /// `None` for tensors that were optimized away.
     pub offsets: Vec<Option<usize>>,
@@ -21,6 +30,10 @@ pub struct Plan {
     pub arena_bytes: usize,
     /// No plan for this order of operators can be smaller, bytes.
     pub bound_bytes: usize,
+    /// Nodes that run band by band, in order.
+    pub regions: Vec<Region>,
+    /// Constants of channels as records, where code shall be small and they are exact.
+    pub(crate) records: Option<Records>,
 }
 
 /// A tensor with the steps at which it must keep its bytes.
@@ -72,52 +85,127 @@ impl Pair {
 /// Number of random placement orders that are tried beside the usual ones.
 const RANDOM_ORDERS: usize = 200;
 
-/// Plans the arena. The same graph always gets the same plan.
+/// Plans the arena of a model that shall be fast. The same graph always gets the same plan.
 pub fn plan(graph: &QuantGraph) -> Plan {
-    let buffers = buffers(graph);
-    let in_place = in_place(graph, &buffers);
-    let bound_bytes = bound(graph, &buffers, &in_place);
-    let mut by_size: Vec<usize> = (0..buffers.len()).collect();
-    by_size.sort_by_key(|index| (usize::MAX - buffers[*index].size, *index));
-    let by_time: Vec<usize> = (0..buffers.len()).collect();
-    let mut best = place(&buffers, &in_place, &by_size);
-    let mut random = by_time.clone();
-    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
-    for attempt in 0..=RANDOM_ORDERS {
-        if best.1 == bound_bytes {
-            break;
-        }
-        if attempt > 0 {
-            for at in (1..random.len()).rev() {
-                seed ^= seed << 13;
-                seed ^= seed >> 7;
-                seed ^= seed << 17;
-                random.swap(at, (seed % (at as u64 + 1)) as usize);
-            }
-        }
-        let next = place(&buffers, &in_place, &random);
-        if next.1 < best.1 {
-            best = next;
-        }
-        // Large graphs: placement is quadratic, a few orders must do.
-        if buffers.len() > 200 && attempt > 10 {
-            break;
-        }
-    }
+    plan_for(graph, Optimize::Speed)
+}
+
+/// Plans the arena of a model that shall be best at something.
+pub fn plan_for(graph: &QuantGraph, optimize: Optimize) -> Plan {
+    let kinds = kinds(graph);
+    let plain = Layout::of(graph, &kinds, Vec::new()).place(graph);
+    let (layout, placed) = if optimize == Optimize::Ram { choose::smaller(graph, &kinds, plain) } else { plain };
     let tensors = graph.tensors.len();
     let mut offsets = vec![None; tensors];
     let mut scratch = vec![0; graph.nodes.len()];
-    for (buffer, offset) in buffers.iter().zip(&best.0) {
+    for (buffer, offset) in layout.buffers.iter().zip(&placed.0) {
         match buffer.tensor.checked_sub(tensors) {
             Some(node) => scratch[node] = *offset,
             None => offsets[buffer.tensor] = Some(*offset),
         }
     }
-    Plan { offsets, scratch, arena_bytes: best.1, bound_bytes }
+    let records = if optimize == Optimize::Size { records::records(graph) } else { None };
+    let regions = layout.regions.into_iter().map(|(region, _)| region).collect();
+    Plan { optimize, offsets, scratch, arena_bytes: placed.1, bound_bytes: layout.bound_bytes, regions, records }
+}
+
+/// Offsets of buffers, and the size of all.
+type Placed = (Vec<usize>, usize);
+
+/// What has to be placed.
+#[derive(Debug, Clone)]
+struct Layout {
+    regions: Vec<(Region, Walk)>,
+    buffers: Vec<Buffer>,
+    pairs: Vec<Pair>,
+    bound_bytes: usize,
+}
+
+impl Layout {
+    fn of(graph: &QuantGraph, kinds: &[Option<Fast>], regions: Vec<(Region, Walk)>) -> Self {
+        let buffers = buffers(graph, kinds, &regions);
+        let pairs = in_place(graph, kinds, &buffers, &regions);
+        let bound_bytes = bound(graph, &buffers, &pairs);
+        Self { regions, buffers, pairs, bound_bytes }
+    }
+
+    /// Tries orders of placement.
+    fn place(self, graph: &QuantGraph) -> (Self, Placed) {
+        let (buffers, pairs) = (&self.buffers, &self.pairs);
+        let mut by_size: Vec<usize> = (0..buffers.len()).collect();
+        by_size.sort_by_key(|index| (usize::MAX - buffers[*index].size, *index));
+        let by_time: Vec<usize> = (0..buffers.len()).collect();
+        let mut best = place(buffers, pairs, &by_size);
+        let mut random = by_time.clone();
+        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+        for attempt in 0..=RANDOM_ORDERS {
+            if best.1 == self.bound_bytes {
+                break;
+            }
+            if attempt > 0 {
+                for at in (1..random.len()).rev() {
+                    seed ^= seed << 13;
+                    seed ^= seed >> 7;
+                    seed ^= seed << 17;
+                    random.swap(at, (seed % (at as u64 + 1)) as usize);
+                }
+            }
+            let next = place(buffers, pairs, &random);
+            if next.1 < best.1 {
+                best = next;
+            }
+            // Large graphs: placement is quadratic, a few orders must do.
+            if graph.nodes.len() > 100 && attempt > 10 {
+                break;
+            }
+        }
+        (self, best)
+    }
+}
+
+/// A piece of the arena and when it is needed. Step 0 is the caller filling the input, step `k` is node `k - 1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The activation; `None` for working memory of the node of its step.
+    pub tensor: Option<TensorId>,
+    /// Where it begins, bytes.
+    pub offset: usize,
+    /// Its size, bytes; what a region holds of a tensor is less than the tensor.
+    pub bytes: usize,
+    /// The step that writes it.
+    pub first: usize,
+    /// The last step that needs it.
+    pub last: usize,
+}
+
+/// All pieces of the arena, in the order of their first use.
+pub fn places(graph: &QuantGraph, plan: &Plan) -> Vec<Place> {
+    let layout = Layout::of(graph, &kinds(graph), walks(graph, &plan.regions));
+    let place = |buffer: &Buffer| {
+        let node = buffer.tensor.checked_sub(graph.tensors.len());
+        Place {
+            tensor: node.is_none().then_some(buffer.tensor),
+            offset: node.map_or_else(|| plan.offsets[buffer.tensor].unwrap_or(0), |node| plan.scratch[node]),
+            bytes: buffer.size,
+            first: buffer.first,
+            last: buffer.last,
+        }
+    };
+    layout.buffers.iter().map(place).collect()
+}
+
+/// Regions as they run.
+pub(crate) fn walks(graph: &QuantGraph, regions: &[Region]) -> Vec<(Region, Walk)> {
+    regions.iter().filter_map(|region| Some((*region, bands::walk(graph, *region)?))).collect()
+}
+
+/// The fast kernel of each node, if it has one: they are proven once, which takes a look at all weights.
+fn kinds(graph: &QuantGraph) -> Vec<Option<Fast>> {
+    graph.nodes.iter().map(|node| lower::fast(graph, node)).collect()
 }
 
 /// Buffers in the order of their first use. Step `k` is node `k - 1`; step 0 is the caller filling the input.
-fn buffers(graph: &QuantGraph) -> Vec<Buffer> {
+fn buffers(graph: &QuantGraph, kinds: &[Option<Fast>], regions: &[(Region, Walk)]) -> Vec<Buffer> {
     let end = graph.nodes.len() + 1;
     let mut found: Vec<Option<Buffer>> = vec![None; graph.tensors.len()];
     let buffer = |tensor: TensorId, first: usize| Buffer {
@@ -138,9 +226,30 @@ fn buffers(graph: &QuantGraph) -> Vec<Buffer> {
     if let Some(output) = &mut found[graph.output] {
         output.last = end;
     }
+    for (region, walk) in regions {
+        for node in &graph.nodes[region.first..region.end] {
+            // What a region reads or writes is needed in all of its steps.
+            for tensor in node.inputs.iter().chain([&node.output]) {
+                let Some(buffer) = &mut found[*tensor] else { continue };
+                buffer.first = buffer.first.min(region.first + 1);
+                buffer.last = buffer.last.max(region.end);
+                if let (Some(rows), Some((_, row))) = (walk.held.get(tensor), image(graph, *tensor)) {
+                    buffer.size = words(rows * row);
+                }
+            }
+        }
+    }
     let mut all: Vec<Buffer> = found.into_iter().flatten().collect();
     for (index, node) in graph.nodes.iter().enumerate() {
-        let size = lower::scratch(graph, node);
+        let Some(window) = node.op.window() else { continue };
+        let banded = regions.iter().find(|(region, _)| (region.first..region.end).contains(&index));
+        let size = match banded {
+            Some((region, walk)) => {
+                let shares = walk.shares[index - region.first].iter().filter(|share| share.is_work());
+                shares.map(|share| lower::scratch_for(kinds[index], &share.window(window))).max().unwrap_or(0)
+            }
+            None => lower::scratch_for(kinds[index], window),
+        };
         if size > 0 {
             all.push(Buffer { tensor: graph.tensors.len() + index, size, first: index + 1, last: index + 1 });
         }
@@ -155,17 +264,30 @@ fn words(bytes: usize) -> usize {
 }
 
 /// Operands and results that may overlap.
-fn in_place(graph: &QuantGraph, buffers: &[Buffer]) -> Vec<Pair> {
+fn in_place(graph: &QuantGraph, kinds: &[Option<Fast>], buffers: &[Buffer], regions: &[(Region, Walk)]) -> Vec<Pair> {
     let index_of = |tensor: TensorId| buffers.iter().position(|b| b.tensor == tensor);
     let mut pairs = Vec::new();
+    for (region, walk) in regions {
+        let Some(result) = index_of(graph.nodes[region.end - 1].output) else { continue };
+        for (tensor, distance) in &walk.trails {
+            if let Some(operand) = index_of(*tensor)
+                && buffers[operand].last == region.end
+            {
+                pairs.push(Pair { operand, result, overlap: Overlap::Trailing(*distance) });
+            }
+        }
+    }
     for (index, node) in graph.nodes.iter().enumerate() {
+        if regions.iter().any(|(region, _)| (region.first..region.end).contains(&index)) {
+            continue;
+        }
         let Some(result) = index_of(node.output) else {
             continue;
         };
         for input in &node.inputs {
             if let Some(operand) = index_of(*input)
                 && buffers[operand].last == index + 1
-                && let Some(overlap) = overlap(graph, node)
+                && let Some(overlap) = overlap(node, kinds[index])
             {
                 pairs.push(Pair { operand, result, overlap });
             }
@@ -175,7 +297,7 @@ fn in_place(graph: &QuantGraph, buffers: &[Buffer]) -> Vec<Pair> {
 }
 
 /// How the result of an operator may overlap an operand that nobody needs afterwards.
-fn overlap(graph: &QuantGraph, node: &QNode) -> Option<Overlap> {
+fn overlap(node: &QNode, kind: Option<Fast>) -> Option<Overlap> {
     match &node.op {
         // Element by element, in order.
         QOp::Softmax { .. } | QOp::Rescale { .. } | QOp::Lookup { .. } | QOp::Add { .. } | QOp::Mean { .. } => {
@@ -185,7 +307,7 @@ fn overlap(graph: &QuantGraph, node: &QNode) -> Option<Overlap> {
             reads_ahead(window).then_some(Overlap::Trailing(0))
         }
         QOp::Conv2d { window, linear, .. } | QOp::DepthwiseConv2d { window, linear, .. } => {
-            match lower::fast(graph, node)? {
+            match kind? {
                 Fast::Conv2d => Some(Overlap::Trailing(lower::trail(window, linear.bias.len()))),
                 // A channel is copied before its place is overwritten; there must be room for it.
                 Fast::Depthwise => (window.out_pixels() <= window.in_h * window.in_w).then_some(Overlap::InPlace),
@@ -225,7 +347,7 @@ fn bound(graph: &QuantGraph, buffers: &[Buffer], in_place: &[Pair]) -> usize {
                 .sum();
             let shared = in_place
                 .iter()
-                .filter(|pair| buffers[pair.result].first == step)
+                .filter(|pair| (buffers[pair.result].first..=buffers[pair.operand].last).contains(&step))
                 .map(|pair| pair.shared(buffers))
                 .max();
             live - shared.unwrap_or(0)
@@ -283,8 +405,7 @@ fn place(buffers: &[Buffer], in_place: &[Pair], order: &[usize]) -> (Vec<usize>,
 /// save where an operator may write into its operand. Returns the first pair that does;
 /// working memory counts as the number of activations plus the node's.
 pub fn conflict(graph: &QuantGraph, plan: &Plan) -> Option<(TensorId, TensorId)> {
-    let buffers = buffers(graph);
-    let in_place = in_place(graph, &buffers);
+    let Layout { buffers, pairs: in_place, .. } = Layout::of(graph, &kinds(graph), walks(graph, &plan.regions));
     let range = |buffer: &Buffer| {
         let at = match buffer.tensor.checked_sub(graph.tensors.len()) {
             Some(node) => plan.scratch[node],

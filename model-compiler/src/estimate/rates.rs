@@ -1,0 +1,102 @@
+//! Measured rates of the kernels, and what they add up to.
+
+mod measured;
+
+use std::collections::BTreeSet;
+
+use super::work::{AMOUNTS, Kernel};
+use super::{Core, Cost, Figures};
+
+/// What a kernel costs on a core.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    /// Where it was measured.
+    pub core: Core,
+    /// True for the form that is used where code shall be small.
+    pub small: bool,
+    /// What was measured.
+    pub kernel: Kernel,
+    /// Instructions (AVR: cycles) for one of each kind of its amounts.
+    pub instructions: [f64; AMOUNTS],
+    /// Deepest stack seen, bytes.
+    pub stack: u64,
+    /// Code of the kernel where another of its family is there already, bytes.
+    pub code: u64,
+    /// Code and description of a layer that calls it, bytes.
+    pub call: u64,
+    /// Code that it shares with its family, bytes.
+    pub shared: u64,
+}
+
+/// A row of the table; `bytes` are stack, code, call and shared code.
+const fn row(core: Core, small: bool, kernel: Kernel, instructions: [f64; AMOUNTS], bytes: [u64; 4]) -> Rate {
+    let [stack, code, call, shared] = bytes;
+    Rate { core, small, kernel, instructions, stack, code, call, shared }
+}
+
+/// The core whose measurements stand for another's.
+const fn measured_on(core: Core) -> Core {
+    match core {
+        Core::CortexM7 => Core::CortexM4,
+        Core::Xtensa | Core::Host => Core::CortexM3,
+        measured => measured,
+    }
+}
+
+/// Code that reads records of channels, bytes.
+const RECORD_CODE: u64 = 120;
+
+/// The rate of a kernel on a core, of the small form or the fast one.
+pub fn rate(core: Core, small: bool, kernel: Kernel) -> Option<&'static Rate> {
+    let core = measured_on(core);
+    // An AVR is too small for anything but one form.
+    let small = small && core != Core::Avr;
+    measured::MEASURED.iter().find(|rate| (rate.core, rate.small, rate.kernel) == (core, small, kernel))
+}
+
+/// What float arithmetic costs for each result and each multiply-accumulate (or node of a tree): averages over single
+/// layers and trees, not measured kernel by kernel. Without a floating-point unit, the compiler's library does it.
+const fn real(core: Core) -> Rate {
+    let (result, mac, code): (f64, f64, u64) = match measured_on(core) {
+        Core::Avr => (1_500.0, 330.0, 3_000),
+        Core::CortexM0 => (900.0, 180.0, 2_500),
+        Core::CortexM3 => (600.0, 110.0, 2_500),
+        _ => (80.0, 12.0, 1_200),
+    };
+    Rate {
+        core,
+        small: false,
+        kernel: Kernel::Real,
+        instructions: [300.0, result, mac, 0.0, 0.0, 0.0, 0.0, 0.0],
+        stack: 160,
+        code,
+        call: 80,
+        shared: 0,
+    }
+}
+
+/// Adds up what a model costs on a core.
+pub fn figures(cost: &Cost, core: Core) -> Figures {
+    let mut figures = Figures { flash_bytes: cost.constant_bytes, stack_bytes: 0, instructions: 0 };
+    let mut instructions = 0.0;
+    let mut seen = BTreeSet::new();
+    let mut shared = [0; 2];
+    for work in &cost.work {
+        let float = real(core);
+        let measured = if work.kernel == Kernel::Real { Some(&float) } else { rate(core, cost.small, work.kernel) };
+        let Some(rate) = measured else { continue };
+        // Amounts are far below 2^53.
+        instructions += rate.instructions.iter().zip(work.amounts).map(|(rate, n)| rate * n as f64).sum::<f64>();
+        figures.stack_bytes = figures.stack_bytes.max(rate.stack);
+        figures.flash_bytes += rate.call;
+        if seen.insert(work.kernel.source()) {
+            figures.flash_bytes += rate.code;
+        }
+        let family = usize::from(work.kernel.is_packed());
+        shared[family] = shared[family].max(rate.shared);
+    }
+    figures.flash_bytes += shared.iter().sum::<u64>() + if cost.records { RECORD_CODE } else { 0 };
+    // `as` saturates.
+    figures.instructions = instructions.round() as u64;
+    figures
+}
