@@ -27,3 +27,5 @@ mod people;
 mod presence;
 #[path = "all/streams.rs"]
 mod streams;
+#[path = "all/uploads.rs"]
+mod uploads;

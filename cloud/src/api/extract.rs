@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
+use axum::http::header::CONTENT_ENCODING;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
@@ -38,7 +39,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// The body, up to the route's limit.
+/// The body, up to the route's limit. Nothing is decompressed here: what a few bytes can unpack to has no limit.
 #[derive(Debug)]
 pub struct Body(pub Vec<u8>);
 
@@ -46,6 +47,12 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let encoded = request.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity");
+        if let Some(encoding) = encoded {
+            let shown: String = String::from_utf8_lossy(encoding.as_bytes()).chars().take(32).collect();
+            let message = format!("the body comes with 'content-encoding: {shown}'; send it as it is, uncompressed");
+            return Err(Failure::field(Code::INVALID_FIELD, "content-encoding", message).into());
+        }
         Ok(Self(Vec::from(axum::body::Bytes::from_request(request, state).await?)))
     }
 }

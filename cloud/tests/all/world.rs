@@ -144,6 +144,11 @@ impl Api {
         Self { token: token.to_owned(), ..self.clone() }
     }
 
+    /// The whole address of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
     /// Status and JSON body (null where there is none).
     pub async fn call(&self, method: &str, path: &str, body: Vec<u8>) -> (StatusCode, Value) {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
