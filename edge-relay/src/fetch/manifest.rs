@@ -62,3 +62,56 @@ impl Checked {
         block.min(manifest.size.saturating_sub(block * u64::from(index)))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use ed25519_dalek::{Signer as _, SigningKey};
+    use serde_json::json;
+
+    use super::*;
+
+    fn document(purpose: &str) -> String {
+        let artifact = format!("sha256:{}", "0".repeat(64));
+        json!({
+            "artifact": artifact, "purpose": purpose, "model": "digits@1", "size": 10, "block_bytes": 10, "blocks": 1,
+            "compiler": "model-compiler", "created_at": "2026-11-23T11:59:00Z", "arena_bytes": 1, "weights_bytes": 1,
+            "provenance": {},
+        })
+        .to_string()
+    }
+
+    fn signed(key: &SigningKey, bytes: impl Fn(&SignedManifest) -> Vec<u8>, document: String) -> SignedManifest {
+        let mut signed = SignedManifest { document, key_id: String::new(), signature: String::new() };
+        signed.signature = STANDARD.encode(key.sign(&bytes(&signed)).to_bytes());
+        signed
+    }
+
+    #[test]
+    fn only_what_a_trusted_key_signed_for_installing_is_taken() {
+        let (ours, stranger) = (SigningKey::from_bytes(&[1; 32]), SigningKey::from_bytes(&[2; 32]));
+        let trusted = [ours.verifying_key()];
+        let good = signed(&ours, SignedManifest::signed_bytes, document(Manifest::PURPOSE));
+        assert!(check(&trusted, &good).is_ok());
+        assert!(check(&[], &good).is_err(), "nobody is trusted");
+        let whole = |signed: &SignedManifest| signed.document.as_bytes().to_vec();
+        let foreign = |signed: &SignedManifest| [b"tinymlaas-keys-v1\n", signed.document.as_bytes()].concat();
+        let mut tampered = good.clone();
+        tampered.document = tampered.document.replace("\"size\":10", "\"size\":11");
+        assert_ne!(tampered, good);
+        let short = STANDARD.encode([0; 63]);
+        for (what, bad) in [
+            ("unsigned", SignedManifest { signature: String::new(), ..good.clone() }),
+            ("a signature of zeros", SignedManifest { signature: STANDARD.encode([0; 64]), ..good.clone() }),
+            ("a short signature", SignedManifest { signature: short, ..good.clone() }),
+            ("no base64", SignedManifest { signature: "?".into(), ..good.clone() }),
+            ("a stranger's", signed(&stranger, SignedManifest::signed_bytes, document(Manifest::PURPOSE))),
+            ("signed without the prefix", signed(&ours, whole, document(Manifest::PURPOSE))),
+            ("signed with another prefix", signed(&ours, foreign, document(Manifest::PURPOSE))),
+            ("signed for another purpose", signed(&ours, SignedManifest::signed_bytes, document("erase"))),
+            ("changed after it was signed", tampered),
+        ] {
+            assert_eq!(check(&trusted, &bad).unwrap_err().code, Code::SIGNATURE_INVALID, "{what}");
+        }
+    }
+}
