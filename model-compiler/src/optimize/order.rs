@@ -24,7 +24,7 @@ pub fn reordered(graph: &QuantGraph) -> Option<QuantGraph> {
     let mut states = vec![State {
         order: Vec::new(),
         done: vec![false; nodes.len()],
-        live: graph.tensors[graph.input].len(),
+        live: graph.tensors[graph.input].bytes(),
         peak: 0,
     }];
     let mut chain = true;
@@ -62,7 +62,7 @@ pub fn reordered(graph: &QuantGraph) -> Option<QuantGraph> {
 fn after(graph: &QuantGraph, state: &State, at: usize) -> State {
     let node = &graph.nodes[at];
     let mut state = state.clone();
-    let size = |tensor: usize| graph.tensors[tensor].len();
+    let size = |tensor: usize| graph.tensors[tensor].bytes();
     state.live += size(node.output);
     state.peak = state.peak.max(state.live + lower::scratch(graph, node));
     state.done[at] = true;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::ir::{TensorId, Window};
-use crate::qir::{QNode, QOp, QuantGraph};
+use crate::qir::{Element, QNode, QOp, QuantGraph};
 
 /// Consecutive nodes that run band by band.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +42,9 @@ pub(crate) struct Walk {
 
 /// Height of a tensor and bytes of a row, if it is an image.
 pub(crate) fn image(graph: &QuantGraph, tensor: TensorId) -> Option<(usize, usize)> {
-    match graph.tensors[tensor].shape[..] {
-        [1, height, width, channels] => Some((height, width * channels)),
+    let tensor = &graph.tensors[tensor];
+    match tensor.shape[..] {
+        [1, height, width, channels] if tensor.element == Element::Int8 => Some((height, width * channels)),
         _ => None,
     }
 }
