@@ -103,7 +103,7 @@ pub struct ModelMeta {
     /// Name and version of the compiler.
     pub compiler: String,
     /// What the code is best at: `speed`, `size` or `ram`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Optimize::is_speed")]
     pub optimize: Optimize,
 }
 
@@ -239,6 +239,12 @@ pub enum Optimize {
     Size,
     /// A small arena: early layers run band by band, operators in the order that needs least.
     Ram,
+}
+
+impl Optimize {
+    fn is_speed(&self) -> bool {
+        *self == Self::Speed
+    }
 }
 
 /// What calibrated a model.
