@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
 use crate::{TlsError, file};
 
@@ -40,8 +40,10 @@ impl ClientFiles {
             what: "private key in PEM form",
             way_out: "delete it and enroll again",
         })?;
-        // Whoever signs decides the name; an empty one says so.
-        Ok(CertificateParams::default().serialize_request(&pair)?.pem()?)
+        // Whoever signs decides the name.
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        Ok(params.serialize_request(&pair)?.pem()?)
     }
 
     /// Keeps a signed certificate.

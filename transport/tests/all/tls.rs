@@ -27,11 +27,9 @@ async fn a_certificate_says_who_comes_and_only_our_authority_can_say_it() {
     let relay = tempfile::tempdir().unwrap();
     let files = ClientFiles::new(relay.path());
     let request = files.signing_request().unwrap();
-    assert_eq!(
-        files.signing_request().unwrap().lines().nth(1),
-        request.lines().nth(1),
-        "a second attempt asks for the same key"
-    );
+    let key = std::fs::read(files.key()).unwrap();
+    files.signing_request().unwrap();
+    assert_eq!(std::fs::read(files.key()).unwrap(), key, "a second attempt asks for the same key");
     files.keep(&authority.sign_client(&request, "relay-attic").unwrap()).unwrap();
     let mut tls = ClientTls::of_file(&authority.certificate());
     tls.own = Some((files.certificate(), files.key()));
