@@ -12,9 +12,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
+use model_compiler::codegen;
 use model_compiler::estimate::{self, Cost};
 use model_compiler::import::{self, ImportLimits};
-use model_compiler::{codegen, plan};
+use model_compiler::optimize::{self, Optimize};
 
 /// A model and what TensorFlow Lite Micro needs for it, reference kernels and CMSIS-NN: measured once on this board in
 /// QEMU with gcc 12.2 (core at -Os, kernels at -O2), with the same timer; flash with the model, less an empty harness.
@@ -54,6 +55,7 @@ fn main() {
     let mut rows = String::new();
     let mut misses = String::new();
     let mut estimates = String::new();
+    let mut modes = String::new();
     for peer in &PEERS {
         let read = |end: &str| std::fs::read(models.join(format!("{}.{end}", peer.name)));
         let (Ok(file), Ok(inputs), Ok(answers)) = (read("tflite"), read("inputs.bin"), read("outputs.bin")) else {
@@ -62,7 +64,8 @@ fn main() {
         };
         let started = Instant::now();
         let graph = import::tflite(&file, &ImportLimits::default()).unwrap();
-        let plan = plan::plan(&graph);
+        let imported = graph;
+        let (graph, plan) = optimize::optimized(&imported, Optimize::Speed);
         let sources = codegen::c99(&graph, &plan, peer.name);
         let compile_ms = started.elapsed().as_secs_f64() * 1e3;
         let vectors = inputs.len() / graph.tensors[graph.input].len();
@@ -104,6 +107,23 @@ fn main() {
         miss(&flash, measured.flash as f64, (live + FLASH_BESIDE) as f64);
         miss("arena", arena as f64, ARENA_SHARE * peer.arena.1 as f64);
         miss("bytes that differ", measured.different as f64, 0.0);
+        for mode in optimize::ALL {
+            let (graph, plan) = optimize::optimized(&imported, mode);
+            let sources = codegen::c99(&graph, &plan, peer.name);
+            let measured = chip::CORTEX_M4.measure(&sources, &inputs, &answers, vectors);
+            let _ = writeln!(
+                modes,
+                "| {} | {} | {} | {} | {} | {} | {} | {} |",
+                peer.name,
+                format!("{mode:?}").to_lowercase(),
+                measured.different,
+                millions(measured.instructions as f64),
+                measured.flash,
+                measured.flash as i64 - live as i64,
+                plan.arena_bytes,
+                measured.stack,
+            );
+        }
         let cost = Cost::of(&graph, &plan);
         let guess = estimate::figures(&cost, chip::CORTEX_M4.core);
         let _ = writeln!(
@@ -136,6 +156,9 @@ fn main() {
          | stack | compiled, ms |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n{rows}\n\
          ## Targets missed\n\nInstructions at most {INSTRUCTIONS_SHARE} and arena at most {ARENA_SHARE} of CMSIS-NN, \
          flash at most weights and biases and {FLASH_BESIDE} B.\n\n{misses}\n\
+         ## Speed, size or RAM\n\nWhat `--optimize` trades on the same board; the answers are the same.\n\n| model | \
+         optimize | bytes that differ | instructions | flash | beside | arena | stack |\n|---|---|---|---|---|---|---|---|\n\
+         {modes}\n\
          ## Estimate and measurement\n\n| model | instructions estimated | measured | error | flash estimated | measured \
          | error | stack estimated | measured |\n|---|---|---|---|---|---|---|---|---|\n{estimates}",
         chip::CORTEX_M4.flags.join(" "),

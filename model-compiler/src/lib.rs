@@ -7,7 +7,8 @@
 //! 3. [`mod@quantize`] turns it into the int8 representation [`qir`], in which every rounding is decided; [`search`]
 //!    finds the [`ranges`] with the least error, equalizes layers and leaves some float ([`mixed`]).
 //! 4. [`reference`](mod@reference) executes the int8 representation bit for bit; [`mod@evaluate`] measures it.
-//! 5. [`mod@plan`] gives every activation a place in one arena; [`codegen`] writes C99.
+//! 5. [`optimize`] takes out what is dead and orders the rest; [`mod@plan`] gives every activation a place in one arena, band
+//!    by band where that is smaller; `records` shortens the constants of channels; [`codegen`] writes C99.
 //! 6. [`estimate`](mod@estimate) says what boards it fits; [`artifact`] packs sources, golden vectors and samples.
 //!
 //! [`compile()`] does all of it. [`dataset`] and [`samples`] read the examples that it needs,
