@@ -22,6 +22,8 @@ const QUEUE: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How often firmware that has closed its output is asked whether it has ended.
 const EXIT_CHECK: Duration = Duration::from_millis(2);
+/// How long the rest of a frame may keep the bootloader from giving up.
+const FRAME: Duration = Duration::from_secs(1);
 /// How often a host is looked for while there is none. The kernel has no event for it.
 const HOST_CHECK: Duration = Duration::from_millis(20);
 
@@ -32,6 +34,8 @@ pub struct Board {
     chip: Chip,
     tty: Tty,
     splitter: Splitter,
+    /// When the host's last bytes came.
+    heard: Instant,
     to_host: VecDeque<u8>,
     to_app: VecDeque<u8>,
     in_pace: Pace,
@@ -61,6 +65,7 @@ impl Board {
             chip: Chip::start(folder, serial_number, config),
             tty,
             splitter: Splitter::default(),
+            heard: now,
             to_host: VecDeque::new(),
             to_app: VecDeque::new(),
             in_pace: Pace::new(config.baud, now),
@@ -90,7 +95,6 @@ impl Board {
                 self.tty = Tty::open()?;
                 self.plug_in()?;
             }
-            self.chip.tick(Instant::now());
             if self.chip.app().is_none() {
                 self.to_app.clear(); // nobody is there to take it
             }
@@ -98,11 +102,22 @@ impl Board {
                 self.to_host.clear();
             }
             self.wait().map_err(|e| BoardError::System { what: "cannot wait for input", source: e.into() })?;
-            self.move_bytes().map_err(|e| BoardError::System { what: "the terminal failed", source: e })?;
+            // What has been waiting on the line comes first: a machine that let this process wait for seconds is no
+            // host that has gone, and the bootloader must not give up before it has read what was sent to it.
+            let now = Instant::now();
+            self.move_bytes(now).map_err(|e| BoardError::System { what: "the terminal failed", source: e })?;
+            if !(self.chip.in_bootloader() && self.is_in_frame(now)) {
+                self.chip.tick(now);
+            }
         }
         self.chip.folder().withdraw();
         tracing::info!(board = %self.identity.name, lost_bytes = self.lost, "board unplugged");
         Ok(())
+    }
+
+    /// Whether a frame is just coming in.
+    fn is_in_frame(&self, now: Instant) -> bool {
+        self.splitter.is_in_frame() && now.saturating_duration_since(self.heard) < FRAME
     }
 
     /// Waits until there may be something to do.
@@ -110,7 +125,8 @@ impl Board {
         let now = Instant::now();
         let mut timeout = PATIENCE;
         if let Some(due) = self.chip.due() {
-            timeout = timeout.min(due.saturating_duration_since(now));
+            // It may be overdue because of a frame that comes in.
+            timeout = timeout.min(due.saturating_duration_since(now)).max(Duration::from_millis(1));
         }
         let mut fds = Vec::with_capacity(3);
         if self.tty.has_host() {
@@ -149,13 +165,15 @@ impl Board {
         }
     }
 
-    fn move_bytes(&mut self) -> io::Result<()> {
+    fn move_bytes(&mut self, now: Instant) -> io::Result<()> {
         let mut buffer = [0; 4096];
-        let now = Instant::now();
 
         let most = self.in_pace.allow(buffer.len(), now);
         let got = if most > 0 { self.tty.read(&mut buffer[..most])? } else { 0 };
         self.in_pace.spend(got);
+        if got > 0 {
+            self.heard = now;
+        }
         for part in self.splitter.push(&buffer[..got]) {
             self.take(part);
         }

@@ -23,8 +23,9 @@ impl Pace {
         }
         let passed = now.saturating_duration_since(self.last).as_secs_f64();
         self.last = now;
-        // 20 ms worth of bytes at most: a line does not catch up for its pauses.
-        let most = (self.bytes_per_s * 0.02).max(1.0);
+        // 100 ms worth of bytes at most: a line does not catch up for its pauses, and a busy machine that lets this
+        // process wait that long does not make it slower than it is.
+        let most = (self.bytes_per_s * 0.1).max(1.0);
         self.budget = (self.budget + passed * self.bytes_per_s).min(most);
         wanted.min(self.budget as usize)
     }

@@ -49,6 +49,11 @@ impl Splitter {
         }
         parts
     }
+
+    /// Whether the beginning of what may be a frame is here and its end is not.
+    pub fn is_in_frame(&self) -> bool {
+        !self.held.is_empty() && !self.overlong
+    }
 }
 
 fn for_chip(frame_kind: u8) -> bool {

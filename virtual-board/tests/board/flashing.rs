@@ -156,6 +156,73 @@ fn a_forsaken_bootloader_starts_the_firmware_again() {
     assert!(start.elapsed() >= Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
+/// An image of two bytes, half of it sent.
+fn half_sent(host: &mut Host<serialport::TTYPort>) {
+    host.ask(HostMessage::Reset(ResetMode::Bootloader)).unwrap();
+    let begin = Request::Begin { size: 2, sha256: Sha256::digest([1, 2]).into() };
+    host.ask(HostMessage::Bootloader(begin)).unwrap();
+    host.ask(HostMessage::Bootloader(Request::Data { offset: 0, data: vec![1] })).unwrap();
+}
+
+fn second_half() -> HostMessage {
+    HostMessage::Bootloader(Request::Data { offset: 1, data: vec![2] })
+}
+
+#[test]
+fn a_late_copy_of_reset_takes_nothing_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let board = Board::start(dir.path(), &[]);
+    let mut host = board.open();
+    host.flash(image("sha256:one")).unwrap();
+    half_sent(&mut host);
+    host.ask(HostMessage::Reset(ResetMode::Bootloader)).unwrap();
+    host.ask(second_half()).unwrap();
+    host.ask(HostMessage::Bootloader(Request::Commit)).unwrap();
+    assert_eq!(std::fs::read(dir.path().join("flash.bin")).unwrap(), [1, 2]);
+}
+
+#[test]
+fn a_board_that_stood_still_reads_what_was_sent_before_it_gives_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let board = Board::start(dir.path(), &[]);
+    let mut host = board.open();
+    host.flash(image("sha256:one")).unwrap();
+    half_sent(&mut host);
+    let process = rustix::process::Pid::from_child(&board.child);
+    rustix::process::kill_process(process, rustix::process::Signal::STOP).unwrap();
+    std::io::Write::write_all(&mut host.port, &second_half().encode(77).unwrap()).unwrap();
+    // Longer than the bootloader waits.
+    std::thread::sleep(Duration::from_millis(5_500));
+    rustix::process::kill_process(process, rustix::process::Signal::CONT).unwrap();
+    host.ask(HostMessage::Bootloader(Request::Commit)).unwrap();
+    assert_eq!(std::fs::read(dir.path().join("flash.bin")).unwrap(), [1, 2]);
+}
+
+#[test]
+fn the_bootloader_does_not_give_up_in_the_middle_of_a_frame() {
+    let dir = tempfile::tempdir().unwrap();
+    let board = Board::start(dir.path(), &[]);
+    let mut host = board.open();
+    host.flash(image("sha256:one")).unwrap();
+    // The bootloader has heard its last request after this moment, and gives up 5 s later.
+    let since = Instant::now();
+    half_sent(&mut host);
+    let frame = second_half().encode(77).unwrap();
+    let pieces = frame.split_at(frame.len() / 2);
+    for (piece, from, to) in [(pieces.0, 4_500, 4_900), (pieces.1, 5_300, 5_450)] {
+        std::thread::sleep(Duration::from_millis(from).saturating_sub(since.elapsed()));
+        std::io::Write::write_all(&mut host.port, piece).unwrap();
+        if since.elapsed() > Duration::from_millis(to) {
+            eprintln!(
+                "SKIPPED the_bootloader_does_not_give_up_…: this machine is too busy to send a frame in two pieces"
+            );
+            return;
+        }
+    }
+    host.ask(HostMessage::Bootloader(Request::Commit)).unwrap();
+    assert_eq!(std::fs::read(dir.path().join("flash.bin")).unwrap(), [1, 2]);
+}
+
 #[test]
 fn a_paced_line_takes_its_time() {
     let dir = tempfile::tempdir().unwrap();
