@@ -4,7 +4,8 @@ mod people;
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use contract::settings::{Mixed, Optimize};
 use contract::{CommandId, DeviceId, ModelRef, RelayId};
 
 pub use people::{Audit, Enroll, GroupVerb, Lifetime, TokenVerb, UserVerb};
@@ -291,6 +292,12 @@ pub enum ModelVerb {
     Compile {
         /// NAME or NAME@VERSION.
         model: ModelRef,
+        /// What the code is best at [default: as it was compiled last, speed at first].
+        #[arg(long, value_name = "speed|size|ram")]
+        optimize: Option<Optimize>,
+        /// Layers that stay in 32-bit floats [default: as it was compiled last, auto at first].
+        #[arg(long, value_name = "auto|off|LAYER,…")]
+        mixed: Option<Mixed>,
     },
 }
 
@@ -319,9 +326,9 @@ pub struct Compile {
     /// Layers that stay in 32-bit floats: auto (where the outputs are noisy otherwise), off, or names of layers with
     /// commas between them.
     #[arg(long, value_name = "auto|off|LAYER,…", default_value = "auto")]
-    pub mixed: model_compiler::mixed::Mixed,
+    pub mixed: Mixed,
     /// What the code is best at: few instructions, little flash, or a small arena. The answers are the same.
-    #[arg(long, value_enum, default_value = "speed")]
+    #[arg(long, value_name = "speed|size|ram", default_value = "speed")]
     pub optimize: Optimize,
     /// Name of the model in its code [default: the file's name].
     #[arg(long)]
@@ -332,27 +339,6 @@ pub struct Compile {
     /// Also write the .tflite file as a C array for TFLite Micro: model_tflite.h, model_tflite.c.
     #[arg(long)]
     pub tflm: bool,
-}
-
-/// What generated code is best at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Optimize {
-    /// Few instructions.
-    Speed,
-    /// Little flash.
-    Size,
-    /// A small arena.
-    Ram,
-}
-
-impl From<Optimize> for contract::artifact::Optimize {
-    fn from(asked: Optimize) -> Self {
-        match asked {
-            Optimize::Speed => Self::Speed,
-            Optimize::Size => Self::Size,
-            Optimize::Ram => Self::Ram,
-        }
-    }
 }
 
 /// `tinymlaas dataset …`.

@@ -26,6 +26,7 @@ pub fn show(report: &CompileReport, board: Option<&str>) -> Result<(), Failure> 
         output::size(u64::from(report.arena_bound_bytes)),
         report.macs,
     ))?;
+    print(&format!("code      best at {}; float layers: {}", report.optimize, report.mixed))?;
     if !report.times.is_empty() {
         let steps: Vec<String> = report.times.iter().map(|step| format!("{} {} ms", step.step, step.ms)).collect();
         print(&format!("time      {} ms: {}", report.compile_ms, steps.join(", ")))?;

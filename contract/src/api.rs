@@ -20,7 +20,7 @@
 //! | `GET /models` | viewer | → `[ModelView]`, all versions, newest first |
 //! | `POST /models?name=N&dataset=D` | operator | ONNX or TFLite bytes → 201 (200 where these bytes are the latest version) [`ModelView`] |
 //! | `GET /models/{model}` | viewer | `digits` or `digits@2` → [`ModelView`] |
-//! | `POST /models/{model}/compile` | operator | → [`ModelView`] with artifact and report |
+//! | `POST /models/{model}/compile?optimize=O&mixed=M` | operator | → [`ModelView`] with artifact and report; both are [`crate::settings::Settings`] |
 //! | `GET /artifacts/{artifact}/manifest` | viewer | → [`crate::artifact::SignedManifest`] |
 //! | `GET /counters` | viewer | → `{name: number}` |
 //! | `PUT /me/password` | any | [`PasswordChange`] → 204; ends the user's other sessions |

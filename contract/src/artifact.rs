@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ids::{ArtifactId, ModelRef};
+use crate::settings::{Mixed, Optimize};
 use crate::timestamp::Timestamp;
 
 /// Names of the files in an artifact's tar.
@@ -105,6 +106,9 @@ pub struct ModelMeta {
     /// What the code is best at: `speed`, `size` or `ram`.
     #[serde(default, skip_serializing_if = "Optimize::is_speed")]
     pub optimize: Optimize,
+    /// Which layers were to stay in 32-bit floats: `auto`, `off`, or their names.
+    #[serde(default, skip_serializing_if = "Mixed::is_auto")]
+    pub mixed: Mixed,
 }
 
 impl ModelMeta {
@@ -207,6 +211,9 @@ pub struct CompileReport {
     /// What the code is best at.
     #[serde(default)]
     pub optimize: Optimize,
+    /// Which layers were to stay in 32-bit floats; [`QuantizationReport::float_layers`] are those that did.
+    #[serde(default)]
+    pub mixed: Mixed,
     /// Multiply-accumulates of one inference.
     pub macs: u64,
     /// Size of the model file that was imported, in bytes.
@@ -226,25 +233,6 @@ pub struct CompileReport {
     pub buffers: Vec<BufferReport>,
     /// Board by board.
     pub boards: Vec<BoardReport>,
-}
-
-/// What generated code shall be best at. The answers are the same.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Optimize {
-    /// Few instructions: kernels are unrolled and have variants.
-    #[default]
-    Speed,
-    /// Little flash: one form of each kernel, constants packed.
-    Size,
-    /// A small arena: early layers run band by band, operators in the order that needs least.
-    Ram,
-}
-
-impl Optimize {
-    fn is_speed(&self) -> bool {
-        *self == Self::Speed
-    }
 }
 
 /// What calibrated a model.
@@ -389,6 +377,9 @@ pub struct BoardReport {
     pub latency_us: Option<u64>,
     /// Whether it fits.
     pub fits: bool,
+    /// Where it does not fit: the setting with which it would.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fits_with: Option<Optimize>,
     /// One sentence, such as 'does not fit: needs 21 kB RAM, the board has 2 kB'.
     pub verdict: String,
 }

@@ -8,6 +8,7 @@ use crate::fields::Fields;
 use crate::ids::{ArtifactId, CommandId, ModelRef};
 use crate::lifecycle::State;
 use crate::limits::{MAX_COMMAND_BYTES, MAX_TIMEOUT_S};
+use crate::settings::Settings;
 use crate::timestamp::Timestamp;
 use crate::wire::Malformed;
 
@@ -35,6 +36,8 @@ pub enum CloudAction {
     Compile {
         /// Which one.
         model: ModelRef,
+        /// With what settings.
+        settings: Settings,
     },
 }
 
@@ -61,6 +64,10 @@ impl CloudCommand {
         let action = match verb.as_str() {
             "compile" => CloudAction::Compile {
                 model: fields.required("model", "a model's name, such as 'digits' or 'digits@2'")?,
+                settings: Settings {
+                    optimize: fields.optional("optimize", "one of speed, size, ram")?,
+                    mixed: fields.optional("mixed", "auto, off, or names of layers with commas between them")?,
+                },
             },
             other => return Err(fields.unknown_verb(other, CloudAction::VERBS)),
         };
@@ -80,8 +87,12 @@ impl CloudCommand {
         map.insert("id".into(), json!(self.id));
         map.insert("verb".into(), json!(self.action.verb()));
         match &self.action {
-            CloudAction::Compile { model } => map.insert("model".into(), json!(model)),
-        };
+            CloudAction::Compile { model, settings } => {
+                map.insert("model".into(), json!(model));
+                map.extend(settings.optimize.map(|optimize| ("optimize".into(), json!(optimize))));
+                map.extend(settings.mixed.as_ref().map(|mixed| ("mixed".into(), json!(mixed))));
+            }
+        }
         for (name, value) in [("issued_at", self.issued_at), ("expires_at", self.expires_at)] {
             if let Some(at) = value {
                 map.insert(name.into(), json!(at));

@@ -7,7 +7,7 @@
 //! - [`command`] → [`lifecycle`] → [`event`]: what is asked of a relay and what it answers.
 //! - [`presence`], [`state`]: retained documents; caches, never the truth.
 //! - [`reading`], [`log`], [`stream`]: what a relay streams, and how a host confirms it.
-//! - [`request`], [`artifact`]: how a relay fetches what it builds.
+//! - [`request`], [`artifact`]: how a relay fetches what it builds; [`settings`]: what it was compiled with.
 //! - [`cloud_command`]: the verbs that are addressed to the cloud.
 //! - [`audit`]: what the broker tells of who publishes commands.
 //! - [`access`]: who may publish and subscribe where.
@@ -34,6 +34,7 @@ pub mod people;
 pub mod presence;
 pub mod reading;
 pub mod request;
+pub mod settings;
 pub mod state;
 pub mod stream;
 pub mod timestamp;

@@ -15,6 +15,7 @@ use contract::artifact::SignedManifest;
 use contract::ids::{ArtifactId, CommandId, DeviceId, ModelRef, RelayId};
 use contract::log::LogLines;
 use contract::reading::Reading;
+use contract::settings::Settings;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Serialize;
@@ -254,8 +255,9 @@ impl Visitor<'_> {
         answer(request.header("content-type", "application/octet-stream").body(onnx).timeout(WORK_TIMEOUT)).await
     }
 
-    pub(crate) async fn compile(&self, model: &ModelRef) -> Result<ModelView, ApiFailure> {
-        answer(self.request(Method::POST, &format!("/models/{model}/compile")).timeout(WORK_TIMEOUT)).await
+    pub(crate) async fn compile(&self, model: &ModelRef, settings: &Settings) -> Result<ModelView, ApiFailure> {
+        let request = self.request(Method::POST, &format!("/models/{model}/compile")).query(settings);
+        answer(request.timeout(WORK_TIMEOUT)).await
     }
 
     pub(crate) async fn manifest(&self, artifact: &ArtifactId) -> Result<SignedManifest, ApiFailure> {

@@ -107,7 +107,7 @@ fn main() {
         miss(&flash, measured.flash as f64, (live + FLASH_BESIDE) as f64);
         miss("arena", arena as f64, ARENA_SHARE * peer.arena.1 as f64);
         miss("bytes that differ", measured.different as f64, 0.0);
-        for mode in optimize::ALL {
+        for mode in optimize::Optimize::ALL {
             let (graph, plan) = optimize::optimized(&imported, mode);
             let sources = codegen::c99(&graph, &plan, peer.name);
             let measured = chip::CORTEX_M4.measure(&sources, &inputs, &answers, vectors);

@@ -202,6 +202,12 @@ pub fn compile<'a>(
     let mut calibration = Vec::new();
     let mut quantization = None;
     let (graph, quantized) = match imported {
+        Model::Int8(_) if matches!(options.mixed, Mixed::Layers(_)) => {
+            return Err(CompileError::Option {
+                option: "mixed",
+                reason: "the file is int8 already and has no float weights; leave it at auto".into(),
+            });
+        }
         Model::Int8(quantized) => (None, quantized),
         Model::Float(graph) => {
             let work: u64 = graph.nodes.iter().map(|node| node.op.work()).sum();
@@ -247,6 +253,7 @@ pub fn compile<'a>(
             macs: report::macs(&generated),
             compiler: COMPILER.to_owned(),
             optimize: options.optimize,
+            mixed: options.mixed.clone(),
         },
         golden: &examples.golden(&quantized),
         samples: &examples.samples(&quantized),
@@ -261,6 +268,7 @@ pub fn compile<'a>(
         evaluation: &evaluation,
         quantization,
         sqnr: &sqnr,
+        mixed: &options.mixed,
         labels: examples.labels(),
         calibration: (examples.source(graph.is_some()), calibration.len()),
         source_bytes: model.len(),

@@ -1,22 +1,10 @@
 //! Which layers stay in 32-bit floats although the network is int8: those that a user names, or those where int8 costs
 //! more than their floats do.
 
-use std::str::FromStr;
+pub use contract::settings::Mixed;
 
 use crate::ir::{Graph, Op};
 use crate::quantize::QuantizeError;
-
-/// Which layers stay float.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Mixed {
-    /// Where the outputs are noisy otherwise, as few as help, within [`BUDGET`].
-    #[default]
-    Auto,
-    /// None.
-    Off,
-    /// The layers of these names.
-    Layers(Vec<String>),
-}
 
 /// Outputs with a better signal to quantization noise ratio need no float layers, dB.
 pub const GOOD_DB: f64 = 20.0;
@@ -26,25 +14,6 @@ pub const BUDGET: usize = 4_096;
 
 /// Most share of the multiply-accumulates that automatically chosen layers may have.
 pub const MOST_WORK: f64 = 0.25;
-
-impl FromStr for Mixed {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "off" => Ok(Self::Off),
-            _ => {
-                let layers: Vec<String> =
-                    text.split(',').map(str::trim).filter(|layer| !layer.is_empty()).map(str::to_owned).collect();
-                if layers.is_empty() {
-                    return Err("one of auto, off, or names of layers with commas between them".into());
-                }
-                Ok(Self::Layers(layers))
-            }
-        }
-    }
-}
 
 /// True for layers whose weights can stay float.
 pub(crate) fn can_be_float(op: &Op) -> bool {

@@ -1,12 +1,15 @@
 //! The report of a compilation, layer by layer and board by board.
 
-use contract::artifact::{BufferReport, Calibration, CompileReport, LayerReport, QuantizationReport, StepTime};
+use contract::artifact::{
+    BoardReport, BufferReport, Calibration, CompileReport, LayerReport, QuantizationReport, StepTime,
+};
 
-use crate::estimate::{Cost, estimate_all};
+use crate::estimate::{self, Cost};
 use crate::evaluate::{Evaluation, Sqnr};
 use crate::import::shown;
 use crate::ir::{Clamp, Graph, Op};
-use crate::mixed::GOOD_DB;
+use crate::mixed::{GOOD_DB, Mixed};
+use crate::optimize::{Optimize, optimized};
 use crate::plan::{self, Place, Plan};
 use crate::qir::{Bounds, QNode, QuantGraph};
 
@@ -22,6 +25,7 @@ pub(crate) struct Findings<'a> {
     /// Absent as `graph` is.
     pub quantization: Option<QuantizationReport>,
     pub sqnr: &'a [Sqnr],
+    pub mixed: &'a Mixed,
     pub labels: &'a [String],
     pub calibration: (Calibration, usize),
     pub source_bytes: usize,
@@ -86,6 +90,7 @@ pub(crate) fn report(findings: &Findings<'_>) -> CompileReport {
         arena_bytes: count(findings.plan.arena_bytes),
         arena_bound_bytes: count(findings.plan.bound_bytes),
         optimize: findings.plan.optimize,
+        mixed: findings.mixed.clone(),
         macs: macs(graph),
         source_bytes: findings.source_bytes as u64,
         compile_ms: findings.times.iter().map(|step| step.ms).sum(),
@@ -93,8 +98,28 @@ pub(crate) fn report(findings: &Findings<'_>) -> CompileReport {
         warnings: findings.warnings.clone(),
         layers,
         buffers: buffers(graph, findings.plan),
-        boards: estimate_all(&cost),
+        boards: boards(findings.quantized, findings.plan.optimize, &cost),
     }
+}
+
+/// Every board's estimate. Where the model does not fit, the other settings are tried.
+fn boards(graph: &QuantGraph, optimize: Optimize, cost: &Cost) -> Vec<BoardReport> {
+    let mut boards = estimate::estimate_all(cost);
+    for other in Optimize::ALL.into_iter().filter(|other| *other != optimize) {
+        if boards.iter().all(|board| board.fits || board.fits_with.is_some()) {
+            break;
+        }
+        let (graph, plan) = optimized(graph, other);
+        let smaller = estimate::estimate_all(&Cost::of(&graph, &plan));
+        for (board, smaller) in boards.iter_mut().zip(smaller) {
+            if !board.fits && board.fits_with.is_none() && smaller.fits {
+                board.fits_with = Some(other);
+                let needs = smaller.verdict.trim_start_matches("fits: ");
+                board.verdict = format!("{}; fits with optimize={other}: {needs}", board.verdict);
+            }
+        }
+    }
+    boards
 }
 
 /// What to do where the outputs of a quantized model are noisy, with the layer that adds most of it by name.

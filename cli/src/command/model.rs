@@ -4,6 +4,7 @@ use std::path::Path;
 
 use contract::ModelRef;
 use contract::api::ModelView;
+use contract::settings::Settings;
 use reqwest::Method;
 
 use crate::args::{Context, ModelVerb};
@@ -45,16 +46,17 @@ pub async fn run(context: &Context, verb: ModelVerb) -> Result<(), Failure> {
                 view.model
             ))
         }
-        ModelVerb::Compile { model } => {
-            let view = compile(&api, &model, context.json).await?;
+        ModelVerb::Compile { model, optimize, mixed } => {
+            let view = compile(&api, &model, &Settings { optimize, mixed }, context.json).await?;
             if context.json { output::json(&view) } else { show(&view) }
         }
     }
 }
 
-async fn compile(api: &Api, model: &ModelRef, quiet: bool) -> Result<ModelView, Failure> {
+async fn compile(api: &Api, model: &ModelRef, settings: &Settings, quiet: bool) -> Result<ModelView, Failure> {
     let step = (!quiet).then(|| Step::begin("compile", &model.to_string()));
-    let result = api.send(api.request(Method::POST, &format!("/models/{model}/compile"))).await;
+    let request = api.request(Method::POST, &format!("/models/{model}/compile")).query(settings);
+    let result = api.send(request).await;
     match (step, &result) {
         (Some(step), Ok(_)) => step.done(&model.to_string()),
         (Some(step), Err(_)) => step.failed(&model.to_string()),

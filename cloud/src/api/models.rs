@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use contract::ModelRef;
 use contract::api::ModelView;
+use contract::settings::Settings;
 use serde::Deserialize;
 
 use super::extract::{Body, Path, Query};
@@ -44,10 +45,14 @@ pub async fn post(
 }
 
 /// `POST /models/{model}/compile`: answers when it is done.
-pub async fn compile(State(shared): State<Arc<Shared>>, Path(model): Path<String>) -> Result<Json<ModelView>, Refusal> {
+pub async fn compile(
+    State(shared): State<Arc<Shared>>,
+    Path(model): Path<String>,
+    Query(settings): Query<Settings>,
+) -> Result<Json<ModelView>, Refusal> {
     let model = reference(&model)?;
     // A task of its own: who asked may hang up, the work is of use to the next one.
-    let done = tokio::spawn(async move { compiler::compile(&shared, &model).await });
+    let done = tokio::spawn(async move { compiler::compile(&shared, &model, &settings).await });
     let row = done.await.map_err(Failure::from)??;
     Ok(Json(models::view(row)?))
 }

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use contract::artifact::SignedManifest;
 use contract::limits::{BLOCK_BYTES, MAX_PACKET_BYTES};
 use contract::request::{Request, Response, ResponseBody, Want};
+use contract::settings::Settings;
 use contract::wire::decode;
 use contract::{ArtifactId, Code, ModelRef, RelayId, Topic};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
@@ -112,7 +113,7 @@ pub async fn manifest(shared: &Shared, artifact: &ArtifactId) -> Result<SignedMa
 }
 
 async fn model_manifest(shared: &Shared, model: &ModelRef, board: &str) -> Result<SignedManifest, Failure> {
-    let row = compile::compile(shared, model).await?;
+    let row = compile::compile(shared, model, &Settings::default()).await?;
     let view = models::view(row.clone())?;
     let report = view.report.iter().flat_map(|report| &report.boards).find(|report| report.board == board);
     if let Some(report) = report.filter(|report| !report.fits) {

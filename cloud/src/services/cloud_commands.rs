@@ -91,8 +91,9 @@ async fn try_execute(shared: &Shared, id: &CommandId) -> Result<(), Failure> {
     let command = CloudCommand::parse(row.body.as_bytes())?;
     advance(shared, id, State::Building, Code::OK, String::new(), 0.1, None).await?;
     let limit = command.timeout_s.map_or(TIMEOUT, |seconds| Duration::from_secs(seconds.into()));
-    let CloudAction::Compile { model } = &command.action;
-    let (state, code, message, artifact) = match tokio::time::timeout(limit, compile::compile(shared, model)).await {
+    let CloudAction::Compile { model, settings } = &command.action;
+    let compiled = tokio::time::timeout(limit, compile::compile(shared, model, settings)).await;
+    let (state, code, message, artifact) = match compiled {
         Ok(Ok(row)) => {
             let artifact: Option<ArtifactId> = row.artifact.as_deref().and_then(|id| id.parse().ok());
             (State::Succeeded, Code::OK, format!("{} is compiled", super::models::reference(&row)), artifact)

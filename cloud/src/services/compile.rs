@@ -2,10 +2,12 @@
 
 use contract::artifact::{Manifest, SignedManifest};
 use contract::limits::{BLOCK_BYTES, MAX_ARTIFACT_BYTES};
+use contract::settings::{Mixed, Optimize, Settings};
 use contract::{Code, ModelRef, Timestamp};
+use model_compiler::quantize::QuantizeError;
 use model_compiler::{CompileError, CompileOptions, Compiled, Data};
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, Set};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::files::{self, Kind};
@@ -13,33 +15,38 @@ use super::{datasets, models};
 use crate::db::entity::{artifacts, datasets as dataset_rows, models as model_rows};
 use crate::shared::Shared;
 
-/// Compiles a model unless that was done with the data set as it is now. Whoever asks meanwhile waits and then finds
-/// it done.
+/// Compiles a model unless that was done with these settings and the data set as it is now. Whoever asks meanwhile
+/// waits and then finds it done. Settings that are absent stay as they are.
 ///
 /// # Errors
-/// `unknown_model`; `unsupported_model`, `invalid_model` or `invalid_dataset`, which are also kept with the model.
-pub async fn compile(shared: &Shared, model: &ModelRef) -> Result<model_rows::Model, Failure> {
+/// `unknown_model`; `invalid_field` for settings that do not go with the model; `unsupported_model`, `invalid_model` or
+/// `invalid_dataset`, which are also kept with the model.
+pub async fn compile(shared: &Shared, model: &ModelRef, settings: &Settings) -> Result<model_rows::Model, Failure> {
     let _turn = shared.compiling.lock().await;
     let row = models::get(shared, model).await?;
     let dataset = match row.dataset.as_deref() {
         Some(dataset) => Some(datasets::get(shared, dataset).await?),
         None => None,
     };
-    let inputs = fingerprint(dataset.as_ref());
+    let chosen = Chosen::of(&row, settings);
+    let inputs = fingerprint(dataset.as_ref(), &chosen);
     if row.artifact.is_some() && row.compiled_from.as_deref() == Some(&inputs) {
         return Ok(row);
     }
     let name = models::reference(&row);
     tracing::info!(model = %name, "compiling");
-    match run(shared, &row, dataset.as_ref()).await {
+    match run(shared, &row, dataset.as_ref(), &chosen).await {
         Ok(compiled) => {
-            let row = keep(shared, row, dataset.as_ref(), inputs, compiled).await?;
+            let row = keep(shared, row, dataset.as_ref(), inputs, compiled, &chosen).await?;
             shared.announce_change("model", &name.to_string()).await;
             shared.announce_change("artifact", row.artifact.as_deref().unwrap_or_default()).await;
             Ok(row)
         }
         Err(failure) => {
-            if let Failure::Refused { code, message, .. } = &failure {
+            // What is wrong with a request is told to the asker and is no fault of the model.
+            if let Failure::Refused { code, message, .. } = &failure
+                && *code != Code::INVALID_FIELD
+            {
                 let mut row = row.into_active_model();
                 row.problem_code = Set(Some(code.as_str().to_owned()));
                 row.problem = Set(Some(message.clone()));
@@ -51,19 +58,39 @@ pub async fn compile(shared: &Shared, model: &ModelRef) -> Result<model_rows::Mo
     }
 }
 
-/// What the artifact depends on beside the model file: data, scale, compiler.
-fn fingerprint(dataset: Option<&dataset_rows::Model>) -> String {
+/// Settings of which none is absent.
+struct Chosen {
+    optimize: Optimize,
+    mixed: Mixed,
+}
+
+impl Chosen {
+    /// What is asked for; else what the model's report was made with.
+    fn of(row: &model_rows::Model, asked: &Settings) -> Self {
+        let last = row.report.as_deref().and_then(|text| serde_json::from_str::<Settings>(text).ok());
+        let last = last.unwrap_or_default();
+        Self {
+            optimize: asked.optimize.or(last.optimize).unwrap_or_default(),
+            mixed: asked.mixed.clone().or(last.mixed).unwrap_or_default(),
+        }
+    }
+}
+
+/// What the artifact depends on beside the model file: data, scale, settings, compiler.
+fn fingerprint(dataset: Option<&dataset_rows::Model>, chosen: &Chosen) -> String {
     let data = dataset.map_or_else(
         || "no data".to_owned(),
         |dataset| format!("{} {:08x}", dataset.sha256, dataset.input_scale.to_bits()),
     );
-    files::digest(format!("{data} {}", env!("CARGO_PKG_VERSION")).as_bytes())
+    let Chosen { optimize, mixed } = chosen;
+    files::digest(format!("{data} {optimize} {mixed} {}", env!("CARGO_PKG_VERSION")).as_bytes())
 }
 
 async fn run(
     shared: &Shared,
     row: &model_rows::Model,
     dataset: Option<&dataset_rows::Model>,
+    chosen: &Chosen,
 ) -> Result<Compiled, Failure> {
     let model_file = Kind::of_model(&row.format).path(&shared.config.dir, &row.sha256);
     let dataset_file = dataset.map(|dataset| Kind::Dataset.path(&shared.config.dir, &dataset.sha256));
@@ -76,6 +103,8 @@ async fn run(
         models::reference(row)
     );
     options.limits = models::limits();
+    options.optimize = chosen.optimize;
+    options.mixed = chosen.mixed.clone();
     tokio::task::spawn_blocking(move || {
         let file = std::fs::read(model_file)?;
         let set = match dataset_file {
@@ -111,6 +140,9 @@ fn compile_failure(error: CompileError) -> Failure {
         CompileError::Mismatch { .. } | CompileError::NoData => {
             Failure::field(Code::INVALID_DATASET, "dataset", error.to_string())
         }
+        CompileError::Option { option: "mixed", .. } | CompileError::Quantize(QuantizeError::Layer { .. }) => {
+            Failure::field(Code::INVALID_FIELD, "mixed", error.to_string())
+        }
         // Our own settings, but for the scale, which comes with the data set.
         CompileError::Option { .. } => Failure::refuse(Code::INVALID_DATASET, error.to_string()),
         CompileError::Quantize { .. } => Failure::refuse(Code::UNSUPPORTED_MODEL, error.to_string()),
@@ -124,6 +156,7 @@ async fn keep(
     dataset: Option<&dataset_rows::Model>,
     inputs: String,
     compiled: Compiled,
+    chosen: &Chosen,
 ) -> Result<model_rows::Model, Failure> {
     let Compiled { artifact, report } = compiled;
     let now = Timestamp::now();
@@ -139,15 +172,7 @@ async fn keep(
         created_at: now,
         arena_bytes: artifact.meta.arena_bytes,
         weights_bytes: artifact.meta.weights_bytes,
-        provenance: match dataset {
-            Some(dataset) => json!({
-                "model_sha256": row.sha256,
-                "dataset": dataset.name,
-                "dataset_sha256": dataset.sha256,
-                "input_scale": dataset.input_scale,
-            }),
-            None => json!({ "model_sha256": row.sha256 }),
-        },
+        provenance: provenance(&row, dataset, chosen),
     };
     let signed = shared.signer.sign(&manifest);
     let meta = serde_json::to_string(&artifact.meta).unwrap_or_default();
@@ -172,6 +197,20 @@ async fn keep(
     let row = row.update(&txn).await?;
     txn.commit().await?;
     Ok(row)
+}
+
+fn provenance(row: &model_rows::Model, dataset: Option<&dataset_rows::Model>, chosen: &Chosen) -> Value {
+    let mut provenance = json!({
+        "model_sha256": row.sha256,
+        "optimize": chosen.optimize,
+        "mixed": chosen.mixed,
+    });
+    if let Some(dataset) = dataset {
+        provenance["dataset"] = json!(dataset.name);
+        provenance["dataset_sha256"] = json!(dataset.sha256);
+        provenance["input_scale"] = json!(dataset.input_scale);
+    }
+    provenance
 }
 
 /// The signed manifest of a compiled model.

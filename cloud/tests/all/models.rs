@@ -115,12 +115,80 @@ async fn a_compile_command_over_mqtt_runs_once() {
     let (event, _) = wait(&inbox, at, "duplicate", 10, duplicate).await;
     assert_eq!(event["state"], "succeeded");
     assert!(event["artifact"].is_string());
+    send(r#"{"id":"size","verb":"compile","model":"digits","optimize":"size"}"#).await;
+    let (event, _) =
+        wait(&inbox, at, "size", 120, |_, event| event["command"] == "size" && event["state"] == "succeeded").await;
+    assert_eq!(cloud.api.get("/models/digits").await["report"]["optimize"], "size");
+    assert!(event["artifact"].is_string());
+    send(r#"{"id":"fast","verb":"compile","model":"digits","optimize":"fast"}"#).await;
+    let (event, _) =
+        wait(&inbox, at, "refusal", 60, |_, event| event["command"] == "fast" && event["state"] == "rejected").await;
+    assert_eq!(event["code"], "invalid_field");
+    assert!(event["message"].as_str().unwrap().contains("one of speed, size, ram"), "{event}");
     send(r#"{"id":"c2","verb":"compile","model":"nothing"}"#).await;
     let failed = |_: &str, event: &Value| event["command"] == "c2" && event["state"] == "failed";
     assert_eq!(wait(&inbox, at, "failure", 10, failed).await.0["code"], "unknown_model");
     send(r#"{"id":"c3","verb":"compile","model":"digits","expires_at":"2001-01-01T00:00:00Z"}"#).await;
     wait(&inbox, at, "expiry", 10, |_, event| event["command"] == "c3" && event["state"] == "expired").await;
     task.abort();
+    cloud.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_are_chosen_recorded_and_kept() {
+    let world = World::new();
+    let cloud = world.cloud().await;
+    import(&cloud).await;
+    let compile =
+        async |query: &str| cloud.api.call("POST", &format!("/models/digits/compile{query}"), Vec::new()).await;
+    for (query, field) in [
+        ("?optimize=fast", "optimize"),
+        ("?optimize=", "optimize"),
+        ("?mixed=", "mixed"),
+        ("?mixed=no-such-layer", "mixed"),
+        (&format!("?mixed={}", "x,".repeat(65)), "mixed"),
+        (&format!("?mixed={}", "x".repeat(5000)), "mixed"),
+    ] {
+        let (status, error) = compile(query).await;
+        assert_eq!((status, &error["code"]), (StatusCode::BAD_REQUEST, &json!("invalid_field")), "{query}: {error}");
+        assert!(error.to_string().contains(field), "{query}: {error}");
+    }
+    assert_eq!(cloud.api.get("/models/digits").await["problem"], Value::Null, "the asker's fault, not the model's");
+    let mut artifacts = Vec::new();
+    for (query, optimize, mixed) in [
+        ("", "speed", "auto"),
+        ("?optimize=size", "size", "auto"),
+        ("?mixed=off", "size", "off"),
+        // Nothing is said: as it was.
+        ("", "size", "off"),
+        ("?optimize=ram&mixed=conv1,conv2", "ram", "conv1,conv2"),
+    ] {
+        let (status, model) = compile(query).await;
+        assert_eq!(status, StatusCode::OK, "{query}: {model}");
+        let report = &model["report"];
+        assert_eq!((&report["optimize"], &report["mixed"]), (&json!(optimize), &json!(mixed)), "{query}");
+        let artifact = model["artifact"].as_str().unwrap().to_owned();
+        let manifest = verify(&cloud, &cloud.api.get(&format!("/artifacts/{artifact}/manifest")).await);
+        let origin = &manifest.provenance;
+        assert_eq!((&origin["optimize"], &origin["mixed"]), (&json!(optimize), &json!(mixed)), "{query}");
+        if query.is_empty() && !artifacts.is_empty() {
+            assert_eq!(artifacts.last(), Some(&artifact));
+        } else {
+            assert!(!artifacts.contains(&artifact), "{query}: another choice is another artifact");
+        }
+        artifacts.push(artifact);
+        let float_layers = &report["quantization"]["float_layers"];
+        assert_eq!(
+            float_layers.as_array().map_or(0, Vec::len),
+            if mixed == "conv1,conv2" { 2 } else { 0 },
+            "{float_layers}"
+        );
+    }
+    // Whoever installs gets what was chosen last.
+    let relay = world.relay();
+    relay.birth(&["a"]).await;
+    let answer = ask(&relay, "r1", json!({"want": "model_manifest", "model": "digits", "board": "native"})).await;
+    assert_eq!(Some(verify(&cloud, &answer["manifest"]).artifact.to_string()).as_ref(), artifacts.last());
     cloud.stop().await;
 }
 

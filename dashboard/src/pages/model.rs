@@ -1,14 +1,18 @@
 //! `/models/{model}`: the compiler's report on one version, board by board, and where it runs.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use askama::Template;
+use axum::Form;
 use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Redirect, Response};
 use contract::api::{DeviceView, ModelView};
 use contract::artifact::{CompileReport, Manifest, SignedManifest};
 use contract::ids::ModelRef;
+use contract::settings::{Optimize, SettingError, Settings};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::overview::ratio;
@@ -77,6 +81,15 @@ impl ModelPage {
         } else {
             "good"
         }
+    }
+
+    /// What it was compiled with last, for the form.
+    fn settings(&self) -> (Optimize, String) {
+        let report = self.model.report.as_ref();
+        (
+            report.map_or_else(Optimize::default, |report| report.optimize),
+            report.map(|report| report.mixed.clone()).unwrap_or_default().to_string(),
+        )
     }
 
     /// Whether this version runs on `device`.
@@ -149,14 +162,38 @@ fn download(name: &str, media_type: &'static str, body: Vec<u8>) -> Response {
     ([(CONTENT_TYPE, media_type.to_owned()), (CONTENT_DISPOSITION, disposition)], body).into_response()
 }
 
+/// What the compile form sends: [`Settings`] as people type them; what is empty stays as it was.
+#[derive(Debug, Deserialize)]
+pub(crate) struct CompileForm {
+    #[serde(default)]
+    optimize: String,
+    #[serde(default)]
+    mixed: String,
+}
+
+impl CompileForm {
+    fn settings(&self) -> Result<Settings, PageError> {
+        Ok(Settings { optimize: setting("Best at", &self.optimize)?, mixed: setting("Float layers", &self.mixed)? })
+    }
+}
+
+fn setting<T: FromStr<Err = SettingError>>(label: &str, text: &str) -> Result<Option<T>, PageError> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|error| PageError::Form { message: format!("{label}: {error}.") })
+}
+
 /// `POST /models/{model}/compile`.
 pub(crate) async fn compile(
     State(shared): State<Arc<Shared>>,
     SessionToken(token): SessionToken,
     Path(model): Path<String>,
+    Form(form): Form<CompileForm>,
 ) -> Result<Response, PageError> {
     let model: ModelRef = id(&model)?;
-    let model = shared.api.as_visitor(&token).compile(&model).await?;
+    let model = shared.api.as_visitor(&token).compile(&model, &form.settings()?).await?;
     Ok(Redirect::to(&format!("/models/{}", model.model)).into_response())
 }
 

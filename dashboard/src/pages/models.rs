@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use contract::Code;
 use contract::api::{ApiError, DatasetView, ModelView};
 use contract::ids::check_plain_name;
+use contract::settings::Settings;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -70,7 +71,7 @@ pub(crate) async fn upload_model(
         let api = shared.api.as_visitor(&token);
         let model = api.import_model(&name, upload.dataset.trim(), onnx).await?;
         // A model that cannot be compiled is stored all the same; its page says why.
-        if let Err(failure) = api.compile(&model.model).await {
+        if let Err(failure) = api.compile(&model.model, &Settings::default()).await {
             tracing::debug!(model = %model.model, %failure, "an uploaded model was not compiled");
         }
         Ok(format!("/models/{}", model.model))

@@ -209,6 +209,32 @@ async fn forms_become_commands() {
 }
 
 #[tokio::test]
+async fn a_model_is_compiled_with_what_the_form_says() {
+    let Some(system) = System::start("compile").await else { return };
+    let (_, page) = system.page("/models/digits@2").await;
+    assert!(page.contains(r#"<option value="speed" selected>speed</option>"#), "{page}");
+    assert!(page.contains(r#"name="mixed" value="auto""#), "{page}");
+    let path = "/models/digits@2/compile";
+    let layers = "/conv1/Conv, dense";
+    for form in [&[("optimize", "size"), ("mixed", layers)][..], &[("optimize", ""), ("mixed", " ")], &[]] {
+        let sent = system.post(path, form).await;
+        assert_eq!((sent.status().as_u16(), sent.headers()["location"].to_str().unwrap()), (303, "/models/digits@2"));
+    }
+    for (form, reason) in [
+        ([("optimize", "fast"), ("mixed", "auto")], "Best at: expected one of speed, size, ram"),
+        ([("optimize", "ram"), ("mixed", ",")], "Float layers: expected auto, off, or names of layers"),
+    ] {
+        let refused = system.post(path, &form).await;
+        assert_eq!(refused.status(), 422);
+        let body = refused.text().await.unwrap();
+        assert!(body.contains(reason), "{body}");
+    }
+    let posted = system.api.seen.posted.lock().unwrap().clone();
+    let queries: Vec<&str> = posted.iter().map(|sent| sent["compile"].as_str().unwrap_or("")).collect();
+    assert_eq!(queries, ["optimize=size&mixed=%2Fconv1%2FConv%2Cdense", "", ""]);
+}
+
+#[tokio::test]
 async fn another_site_cannot_post() {
     let Some(system) = System::start("foreign posts").await else { return };
     for origin in ["http://evil.example", "null"] {

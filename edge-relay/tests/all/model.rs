@@ -2,9 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use contract::artifact::{Manifest, ModelMeta, Optimize, Sample, SignedManifest, TensorMeta, file};
+use contract::artifact::{Manifest, ModelMeta, Sample, SignedManifest, TensorMeta, file};
 use contract::ids::ArtifactId;
 use contract::limits::BLOCK_BYTES;
+use contract::settings::{Mixed, Optimize};
 use contract::timestamp::Timestamp;
 use ed25519_dalek::{Signer as _, SigningKey};
 use sha2::{Digest as _, Sha256};
@@ -93,6 +94,7 @@ pub fn make(salt: u8, kind: Kind, padding: usize) -> Model {
         macs: 64,
         compiler: "test".into(),
         optimize: Optimize::Speed,
+        mixed: Mixed::Auto,
     };
     let golden: Vec<u8> = (0..golden_count as usize)
         .flat_map(|n| {

@@ -152,6 +152,7 @@ pub fn estimate(cost: &Cost, board: &Board) -> BoardReport {
         instructions: model.instructions,
         latency_us: Some(latency_us),
         fits: flash_fits && ram_fits,
+        fits_with: None,
         verdict,
     }
 }

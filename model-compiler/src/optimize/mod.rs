@@ -3,13 +3,10 @@
 pub mod dead;
 pub mod order;
 
-pub use contract::artifact::Optimize;
+pub use contract::settings::Optimize;
 
 use crate::plan::{self, Plan};
 use crate::qir::QuantGraph;
-
-/// All that code can be best at.
-pub const ALL: [Optimize; 3] = [Optimize::Speed, Optimize::Size, Optimize::Ram];
 
 /// The graph that is to be generated, without what is dead, and its plan.
 pub fn optimized(graph: &QuantGraph, optimize: Optimize) -> (QuantGraph, Plan) {

@@ -42,8 +42,11 @@ pub(crate) struct Walk {
 
 /// Height of a tensor and bytes of a row, if it is an image.
 pub(crate) fn image(graph: &QuantGraph, tensor: TensorId) -> Option<(usize, usize)> {
+    let is_input = tensor == graph.input;
     let tensor = &graph.tensors[tensor];
     match tensor.shape[..] {
+        // One channel in front of rows and columns, as ONNX declares its inputs: the bytes lie as with it behind them.
+        [1, 1, height, width] if is_input && tensor.element == Element::Int8 => Some((height, width)),
         [1, height, width, channels] if tensor.element == Element::Int8 => Some((height, width * channels)),
         _ => None,
     }

@@ -41,7 +41,7 @@ fn golden_vectors_agree(chip: &Chip, names: &[&str]) {
         let graph = import::tflite(&read("tflite"), &ImportLimits::default()).unwrap();
         let (inputs, answers) = (read("inputs.bin"), read("outputs.bin"));
         let vectors = inputs.len() / graph.tensors[graph.input].len();
-        for optimize in optimize::ALL {
+        for optimize in optimize::Optimize::ALL {
             let (graph, plan) = optimize::optimized(&graph, optimize);
             let measured = chip.measure(&codegen::c99(&graph, &plan, name), &inputs, &answers, vectors);
             show(name, optimize, chip, &measured);
@@ -59,7 +59,7 @@ fn the_digits_differ_in_no_byte_on_any_chip() {
         if !usable(&chip) {
             continue;
         }
-        for optimize in optimize::ALL {
+        for optimize in optimize::Optimize::ALL {
             let (graph, plan) = optimize::optimized(graph, optimize);
             let sources = codegen::c99(&graph, &plan, "digits");
             let measured = chip.measure(&sources, &bytes(&inputs.concat()), &bytes(&answers), 16);

@@ -59,7 +59,7 @@ fn real_models_answer_in_a_poisoned_arena() {
         let inputs = signed(read("inputs.bin"));
         let inputs: Vec<Vec<i8>> = inputs.chunks_exact(graph.tensors[graph.input].len()).map(<[i8]>::to_vec).collect();
         let answers = signed(read("outputs.bin"));
-        for optimize in optimize::ALL {
+        for optimize in optimize::Optimize::ALL {
             let (graph, plan) = optimize::optimized(&graph, optimize);
             assert_eq!(plan::conflict(&graph, &plan), None, "{name}");
             println!(

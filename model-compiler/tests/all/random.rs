@@ -308,7 +308,7 @@ proptest! {
             Element::Float32 => (0..20).map(|at| noisy(u64::from(seed) + at)).collect(),
         };
         let expected: Vec<i8> = inputs.iter().flat_map(|i| reference::run(&quantized, i).unwrap()).collect();
-        for optimize in optimize::ALL {
+        for optimize in optimize::Optimize::ALL {
             let (graph, plan) = optimize::optimized(&quantized, optimize);
             let got: Vec<i8> = inputs.iter().flat_map(|i| reference::run(&graph, i).unwrap()).collect();
             prop_assert_eq!(&got, &expected, "without what is dead");
@@ -317,7 +317,7 @@ proptest! {
             // One compiler a case and mode, in turns: a build takes longer than all the rest.
             let turn = (seed >> 8) as usize % 6;
             let (name, level) = [("cc", "-O1"), ("clang", "-O2")][turn % 2];
-            if optimize != optimize::ALL[turn / 2] {
+            if optimize != optimize::Optimize::ALL[turn / 2] {
                 continue;
             }
             let Some(name) = compiler(name) else { continue };

@@ -2,9 +2,11 @@
 
 use model_compiler::dataset::{Dataset, Example};
 use model_compiler::import::{self, ImportLimits, Model};
+use model_compiler::mixed::Mixed;
+use model_compiler::optimize::Optimize;
 use model_compiler::{CompileError, CompileOptions, Data, compile};
 
-use crate::common::{DIGITS, random_inputs, shared_models};
+use crate::common::{Attribute, DIGITS, OnnxFile, random_inputs, shared_models};
 
 fn shared(name: &str) -> Option<Vec<u8>> {
     let file = shared_models().and_then(|folder| std::fs::read(folder.join(name)).ok());
@@ -67,4 +69,31 @@ fn a_float_model_needs_data_and_an_int8_one_does_not() {
     assert!(matches!(import::model(&file, &ImportLimits::default()), Ok(Model::Int8(_))));
     let compiled = compile(&file, Data::None, &CompileOptions::new("kws"), &mut |_| {}).unwrap();
     assert_eq!((compiled.artifact.meta.golden_count, compiled.artifact.meta.sample_count), (9, 0));
+    let float = CompileOptions { mixed: Mixed::Layers(vec!["dense".into()]), ..CompileOptions::new("kws") };
+    let refused = compile(&file, Data::None, &float, &mut |_| {}).map(|_| ()).unwrap_err();
+    assert!(matches!(refused, CompileError::Option { option: "mixed", .. }), "{refused}");
+}
+
+#[test]
+fn a_verdict_names_the_setting_with_which_a_model_fits() {
+    // 12 rows and columns become 1,152 B of activations: too many for 2 kB of RAM, unless they come band by band.
+    let file = OnnxFile::new(&[1, 1, 12, 12], "y")
+        .floats("a", &[8, 1, 3, 3], crate::import::noise(8 * 9, 1))
+        .floats("b", &[8, 8, 3, 3], crate::import::noise(64 * 9, 2))
+        .node("Conv", &["x", "a"], "p", &[("pads", Attribute::Ints(vec![1; 4]))])
+        .node("Relu", &["p"], "q", &[])
+        .node("Conv", &["q", "b"], "y", &[("strides", Attribute::Ints(vec![2, 2]))])
+        .bytes();
+    let uno = |optimize: Optimize| {
+        let options = CompileOptions { optimize, ..CompileOptions::new("tight") };
+        let report = compile(&file, Data::Random, &options, &mut |_| {}).unwrap().report;
+        assert_eq!((report.optimize, report.mixed), (optimize, Mixed::Auto));
+        report.boards.into_iter().find(|board| board.board == "uno").unwrap()
+    };
+    let (speed, ram) = (uno(Optimize::Speed), uno(Optimize::Ram));
+    println!("{}; {}", speed.verdict, ram.verdict);
+    assert_eq!((speed.fits, speed.fits_with, ram.fits, ram.fits_with), (false, Some(Optimize::Ram), true, None));
+    let needs = ram.verdict.trim_start_matches("fits: ");
+    assert!(speed.verdict.starts_with("does not fit: needs "), "{}", speed.verdict);
+    assert!(speed.verdict.ends_with(&format!("; fits with optimize=ram: {needs}")), "{}", speed.verdict);
 }

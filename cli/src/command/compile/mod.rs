@@ -45,7 +45,7 @@ pub fn run(context: &Context, asked: &Compile) -> Result<(), Failure> {
     options.limits = limits;
     options.method = asked.quantize;
     options.mixed = asked.mixed.clone();
-    options.optimize = asked.optimize.into();
+    options.optimize = asked.optimize;
     let examples = examples(asked, &model, &mut options)?;
     let data = match &examples {
         Examples::None => Data::None,

@@ -125,7 +125,7 @@ fn router(seen: Arc<Seen>) -> Router {
         .route("/datasets/{name}", put(put_dataset))
         .route("/models", get(async || Json(fleet::models())).post(import))
         .route("/models/{model}", get(model))
-        .route("/models/{model}/compile", post(model))
+        .route("/models/{model}/compile", post(compile))
         .route("/artifacts/{artifact}/manifest", get(async || Json(fleet::manifest())))
         .layer(from_fn_with_state(seen.clone(), emptied))
         .layer(from_fn(authorized));
@@ -203,6 +203,11 @@ async fn send(State(seen): Shared, Json(command): Json<Value>) -> Response {
 
 async fn model(Path(model): Path<String>) -> Response {
     found(fleet::models().into_iter().find(|view| view["model"] == *model))
+}
+
+async fn compile(State(seen): Shared, path: Path<String>, RawQuery(query): RawQuery) -> Response {
+    seen.posted.lock().unwrap().push(json!({"compile": query}));
+    model(path).await
 }
 
 async fn import(State(seen): Shared, RawQuery(query): RawQuery, body: Bytes) -> Response {
