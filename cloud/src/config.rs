@@ -13,6 +13,8 @@ pub struct CloudConfig {
     /// Folder of the local authority, which certifies relays that enroll; where it has none (`ca.key`), they get no
     /// certificate.
     pub authority: Option<PathBuf>,
+    /// Folder in which the files of a plain Mosquitto are kept right, where the broker is one.
+    pub mosquitto: Option<PathBuf>,
     /// Host of the MQTT broker.
     pub broker_host: String,
     /// Port of the MQTT broker.
@@ -42,6 +44,7 @@ impl CloudConfig {
             dir: dir.into(),
             credentials: credentials.into(),
             authority: None,
+            mosquitto: None,
             broker_host: "127.0.0.1".into(),
             broker_port: 1883,
             mqtt_user: "cloud".into(),

@@ -18,6 +18,8 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
+use crate::mosquitto;
+
 /// What is wrong with the file of identities.
 #[derive(Debug, Error)]
 pub enum CredentialError {
@@ -119,13 +121,16 @@ pub fn add(path: &Path, name: &str, role: Role) -> Result<String, CredentialErro
     let mut file = ensure(path)?;
     let token = new_token()?;
     file.identities.retain(|identity| identity.name != name);
-    file.identities.push(Credential::new(name, role, hash_token(&token)));
+    let mut credential = Credential::new(name, role, hash_token(&token));
+    credential.token_pbkdf2 = Some(mosquitto::hash_token(&token)?);
+    file.identities.push(credential);
     save(path, &file)?;
     Ok(token)
 }
 
-/// Like [`add`], with the token written to `token_file` (mode 0600). Nothing changes where that file already holds a
-/// token that is valid for `name` in this role, so it can be called at each start. Returns whether a token was made.
+/// Like [`add`], with the token written to `token_file` (mode 0600). The token stays where that file already holds one
+/// that is valid for `name` in this role, so this can be called at each start; what the file of identities does not have of
+/// it yet is added. Returns whether a token was made.
 ///
 /// # Errors
 /// [`CredentialError`] names the file.
@@ -133,8 +138,12 @@ pub fn ensure_token(path: &Path, name: &str, role: Role, token_file: &Path) -> R
     let file = ensure(path)?;
     match fs::read_to_string(token_file) {
         Ok(text) => {
-            let known = find(&file, text.trim(), Timestamp::now());
-            if known.is_some_and(|credential| credential.name == name && credential.role == role) {
+            let token = text.trim();
+            let known = find(&file, token, Timestamp::now());
+            if let Some(known) = known.filter(|credential| credential.name == name && credential.role == role) {
+                if known.token_pbkdf2.is_none() {
+                    complete(path, token)?;
+                }
                 return Ok(false);
             }
         }
@@ -144,6 +153,16 @@ pub fn ensure_token(path: &Path, name: &str, role: Role, token_file: &Path) -> R
     let token = add(path, name, role)?;
     write_private(token_file, format!("{token}\n").as_bytes()).map_err(io_error("write", token_file))?;
     Ok(true)
+}
+
+/// Adds to a token's line what Mosquitto wants of it.
+fn complete(path: &Path, token: &str) -> Result<(), CredentialError> {
+    let (digest, hash) = (hash_token(token), mosquitto::hash_token(token)?);
+    let _turn = lock(path)?;
+    let mut file = ensure(path)?;
+    let lines = file.identities.iter_mut().filter(|credential| credential.token_sha256 == digest);
+    lines.for_each(|credential| credential.token_pbkdf2 = Some(hash.clone()));
+    save(path, &file)
 }
 
 /// Writes a file atomically with mode 0600: readers see the old content or the new, also after a power cut.
@@ -176,7 +195,7 @@ pub(crate) fn save(path: &Path, file: &CredentialFile) -> Result<(), CredentialE
     write_private(path, &text).map_err(io_error("write", path))
 }
 
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CredentialError {
+pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CredentialError {
     let path = path.to_owned();
     move |source| CredentialError::Io { action, path, source }
 }
@@ -260,6 +279,11 @@ impl Credentials {
         self.with_file(|file| file.identity(credential))
     }
 
+    /// All of it.
+    pub fn file(&self) -> CredentialFile {
+        self.with_file(CredentialFile::clone)
+    }
+
     fn with_file<T>(&self, read: impl FnOnce(&CredentialFile) -> T) -> T {
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = stamp(&self.path);
@@ -338,6 +362,12 @@ mod tests {
         let token = fs::read_to_string(&token_file).unwrap();
         assert!(!ensure_token(&path, "admin", Role::Admin, &token_file).unwrap());
         assert_eq!(token, fs::read_to_string(&token_file).unwrap());
+        // As of a version that did not keep what Mosquitto wants.
+        let mut file = load(&path).unwrap();
+        assert!(file.identities[0].token_pbkdf2.take().is_some());
+        save(&path, &file).unwrap();
+        assert!(!ensure_token(&path, "admin", Role::Admin, &token_file).unwrap());
+        assert!(load(&path).unwrap().identities[0].token_pbkdf2.is_some());
         fs::remove_file(&path).unwrap();
         assert!(ensure_token(&path, "admin", Role::Admin, &token_file).unwrap(), "a lost credential file is mended");
         assert_ne!(token, fs::read_to_string(&token_file).unwrap());

@@ -4,6 +4,7 @@
 //!
 //! - [`config`], [`error`], [`service`]: how a cloud is opened and run.
 //! - [`credentials`], [`signing`]: the file of identities that the broker and the cloud share; the key of manifests.
+//! - [`mosquitto`]: the same identities and rules as files for a plain Mosquitto.
 //! - `roster`, `audit`: users, tokens, groups, invitations; who did what.
 //! - [`db`]: the database; the only place that knows its schema.
 //! - `mqtt`: the connection to the broker and what is published over it.
@@ -20,6 +21,7 @@ pub mod credentials;
 mod db;
 pub mod error;
 mod ingest;
+pub mod mosquitto;
 mod mqtt;
 mod roster;
 pub mod service;

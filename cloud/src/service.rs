@@ -13,6 +13,7 @@ use crate::credentials::Credentials;
 use crate::db::Db;
 use crate::error::CloudError;
 use crate::ingest::Ingest;
+use crate::mosquitto;
 use crate::mqtt::{self, Inbox};
 use crate::roster;
 use crate::services::counters::Counters;
@@ -109,6 +110,9 @@ impl Cloud {
         services.spawn(artifacts::run(Arc::clone(&shared), publisher.clone(), requests, shutdown.clone()));
         services.spawn(outbox::run(Arc::clone(&shared), publisher, shutdown.clone()));
         services.spawn(cloud_commands::run(Arc::clone(&shared), tasks, shutdown.clone()));
+        if let Some(folder) = shared.config.mosquitto.clone() {
+            services.spawn(mosquitto::run(Arc::clone(&shared), folder, shutdown.clone()));
+        }
         services.spawn(retention::run(Arc::clone(&shared), shutdown.clone()));
         // None of them ends before it is told to; one that does has panicked, and half a cloud is none.
         let first = services.join_next().await;

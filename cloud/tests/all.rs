@@ -4,8 +4,12 @@
 
 #[path = "all/broker.rs"]
 mod broker;
+#[path = "all/foreign.rs"]
+mod foreign;
 #[path = "all/relay.rs"]
 mod relay;
+#[path = "../../broker/tests/support/table.rs"]
+mod table;
 #[path = "all/world.rs"]
 mod world;
 
@@ -23,6 +27,8 @@ mod hostile;
 mod models;
 #[path = "all/people.rs"]
 mod people;
+#[path = "all/plain_mosquitto.rs"]
+mod plain_mosquitto;
 #[path = "all/presence.rs"]
 mod presence;
 #[path = "all/streams.rs"]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::RelayId;
+use crate::ids::{DeviceId, RelayId};
 use crate::timestamp::Timestamp;
 use crate::topic::{ROOT, Topic, covers, filter};
 
@@ -95,6 +95,10 @@ pub struct Credential {
     pub role: Role,
     /// SHA-256 of the token, 64 hex digits. Tokens are 256 random bits, so a slow hash would add nothing.
     pub token_sha256: String,
+    /// The same token as a plain Mosquitto checks it (see [`Credential::is_mosquitto_hash`]); absent where the token was
+    /// made before there was this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_pbkdf2: Option<String>,
     /// The groups of relays that an operator or a viewer is limited to; absent means all relays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<BTreeSet<String>>,
@@ -106,7 +110,27 @@ pub struct Credential {
 impl Credential {
     /// One that is about all relays and does not expire.
     pub fn new(name: impl Into<String>, role: Role, token_sha256: impl Into<String>) -> Self {
-        Self { name: name.into(), role, token_sha256: token_sha256.into(), groups: None, expires_at: None }
+        let (name, token_sha256) = (name.into(), token_sha256.into());
+        Self { name, role, token_sha256, token_pbkdf2: None, groups: None, expires_at: None }
+    }
+
+    /// Whether a text has the form in which Mosquitto keeps passwords: `$7$ITERATIONS$SALT$HASH`, with 12 bytes of salt
+    /// and 64 of PBKDF2-HMAC-SHA512 in base64. Nothing else may enter its file, where a line break or a colon would be
+    /// another line or field.
+    pub fn is_mosquitto_hash(text: &str) -> bool {
+        use base64::Engine as _;
+        let decodes = |part: Option<&str>, length: usize| {
+            part.and_then(|part| base64::engine::general_purpose::STANDARD.decode(part).ok())
+                .is_some_and(|bytes| bytes.len() == length)
+        };
+        let mut parts = text.split('$');
+        (parts.next(), parts.next()) == (Some(""), Some("7"))
+            && parts.next().is_some_and(|number| {
+                number.bytes().all(|c| c.is_ascii_digit()) && number.parse().is_ok_and(|n: u32| (1..=1000).contains(&n))
+            })
+            && decodes(parts.next(), 12)
+            && decodes(parts.next(), 64)
+            && parts.next().is_none()
     }
 }
 
@@ -173,24 +197,41 @@ const fn rule(topic: &Topic) -> Rule {
     }
 }
 
+/// What an identity may do, as filters: for brokers that hold lists instead of asking.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Covers the topics that it may publish to. A `+` for a device also covers what is no valid name.
+    pub publish: BTreeSet<String>,
+    /// Covers the filters that it may subscribe to.
+    pub subscribe: BTreeSet<String>,
+}
+
 impl Identity {
     /// Whether this identity may publish to `topic`, also as its last will. Topics outside of the contract are nobody's.
     pub fn allows_publish(&self, topic: &str) -> bool {
         let Some(topic) = Topic::parse(topic) else {
             return false;
         };
-        if matches!(&topic, Topic::Health(name) if *name != self.name) {
+        let concerns = |relay: &RelayId| match &self.role {
+            Role::Relay(own) => own == relay,
+            Role::Operator => self.reach.has(relay.as_str()),
+            Role::Admin | Role::Viewer | Role::Cloud => true,
+        };
+        self.speaks(&topic) && topic.relay().is_none_or(concerns)
+    }
+
+    /// Whether the role speaks on topics of this kind.
+    fn speaks(&self, topic: &Topic) -> bool {
+        if matches!(topic, Topic::Health(name) if *name != self.name) {
             return false;
         }
-        let speak = rule(&topic).speak;
+        let speak = rule(topic).speak;
         match &self.role {
             Role::Admin => speak.contains(&Part::Admin),
-            Role::Operator => {
-                speak.contains(&Part::Operator) && topic.relay().is_none_or(|relay| self.reach.has(relay.as_str()))
-            }
+            Role::Operator => speak.contains(&Part::Operator),
             Role::Viewer => false,
             Role::Cloud => speak.contains(&Part::Cloud),
-            Role::Relay(own) => speak.contains(&Part::Relay) && topic.relay() == Some(own),
+            Role::Relay(_) => speak.contains(&Part::Relay),
         }
     }
 
@@ -214,6 +255,38 @@ impl Identity {
             None => true,
         }
     }
+
+    /// The same rules as [`allows_publish`](Self::allows_publish) and [`allows_subscribe`](Self::allows_subscribe), as
+    /// filters.
+    pub fn grants(&self) -> Grants {
+        // Any names will do: they are replaced.
+        let (Ok(relay), Ok(device)) = (RelayId::new("any"), DeviceId::new("any")) else {
+            return Grants::default();
+        };
+        let every = Topic::every(&relay, &device, &self.name);
+        let heard: Vec<String> = match &self.role {
+            Role::Admin | Role::Cloud => vec![format!("{ROOT}/#")],
+            Role::Operator | Role::Viewer => filter::WATCHED.map(str::to_owned).to_vec(),
+            Role::Relay(_) => every.iter().filter(|topic| rule(topic).to_relay).map(Topic::wide).collect(),
+        };
+        let spoken = every.iter().filter(|topic| self.speaks(topic)).map(Topic::wide);
+        Grants { publish: self.narrow(spoken), subscribe: self.narrow(heard.into_iter()) }
+    }
+
+    /// Filters, with the relays that the identity is limited to in the relay's place.
+    fn narrow(&self, filters: impl Iterator<Item = String>) -> BTreeSet<String> {
+        let only: Option<Vec<&RelayId>> = match (&self.role, &self.reach) {
+            (Role::Relay(own), _) => Some(vec![own]),
+            (Role::Operator | Role::Viewer, Reach::Only(relays)) => Some(relays.iter().collect()),
+            _ => None,
+        };
+        let any = format!("{ROOT}/relays/+/");
+        let narrowed = filters.flat_map(|filter| match (&only, filter.strip_prefix(&any)) {
+            (Some(only), Some(rest)) => only.iter().map(|relay| format!("{ROOT}/relays/{relay}/{rest}")).collect(),
+            _ => vec![filter],
+        });
+        narrowed.collect()
+    }
 }
 
 #[cfg(test)]
@@ -235,5 +308,24 @@ mod tests {
         assert_eq!(file.identity(&credential).reach, Reach::Only(BTreeSet::new()), "no group is no relay");
         credential.role = Role::Admin;
         assert_eq!(file.identity(&credential).reach, Reach::All, "an admin is never limited");
+    }
+
+    #[test]
+    fn only_what_mosquitto_writes_may_enter_its_file() {
+        // Made by mosquitto_passwd 2.0.11 of the password `b`.
+        let real = "$7$101$n3jCLs3Tf0zWvisA$zLQ8SoXD3UJ6IAzw16kWRv7jafkVuHp2k9TpUGHvysI4fJaYy4mhXB2bUrDbNXeF0v1R4anhgLbrMIMwMjAz+g==";
+        assert!(Credential::is_mosquitto_hash(real));
+        for (from, to) in [
+            ("$7$", "$6$"),
+            ("101", "100000000"),
+            ("101", "+1"),
+            ("n3jC", "n3j\n"),
+            ("zLQ8", "zL:8"),
+            ("==", "==\nx:y"),
+            ("$7", "x$7"),
+        ] {
+            assert!(!Credential::is_mosquitto_hash(&real.replacen(from, to, 1)), "{from} {to}");
+        }
+        assert!(!Credential::is_mosquitto_hash("") && !Credential::is_mosquitto_hash(&format!("{real}$")));
     }
 }

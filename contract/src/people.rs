@@ -206,6 +206,10 @@ pub struct Join {
     /// relay before it connects with it; the same request may be repeated where its answer was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_sha256: Option<String>,
+    /// For relays: the same token as a plain Mosquitto would check it
+    /// ([`crate::access::Credential::is_mosquitto_hash`]). A relay that does not send it cannot connect to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_pbkdf2: Option<String>,
     /// For users: the password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,

@@ -166,6 +166,18 @@ impl Topic {
         parts.next().is_none().then_some(topic)
     }
 
+    /// The filter for topics of this kind, of all relays and devices.
+    pub fn wide(&self) -> String {
+        let mut before = "";
+        let parts = self.to_string();
+        let wide = parts.split('/').map(|part| {
+            let name = matches!(before, "relays" | "devices");
+            before = if name { "" } else { part };
+            if name { "+" } else { part }
+        });
+        wide.collect::<Vec<_>>().join("/")
+    }
+
     /// The relay that this topic belongs to.
     pub fn relay(&self) -> Option<&RelayId> {
         match self {
@@ -221,6 +233,16 @@ mod tests {
         for topic in Topic::every(&relay, &device, "admin") {
             assert_eq!(Topic::parse(&topic.to_string()), Some(topic));
         }
+    }
+
+    #[test]
+    fn wide_filters() {
+        let (relay, device) = (RelayId::new("devices").unwrap(), DeviceId::new("relays").unwrap());
+        let wide: Vec<String> = Topic::every(&relay, &device, "admin").iter().map(Topic::wide).collect();
+        for known in [filter::PRESENCE, filter::TELEMETRY, filter::LOGS, filter::CLOUD_EVENTS] {
+            assert!(wide.iter().any(|filter| filter == known), "{known} is not in {wide:?}");
+        }
+        assert!(wide.contains(&"tinymlaas/v1/health/admin".to_owned()));
     }
 
     #[test]

@@ -223,7 +223,13 @@ pub(crate) async fn join(
     if form.password != form.again {
         return wrong(StatusCode::UNPROCESSABLE_ENTITY, "The two passwords are not the same.".to_owned());
     }
-    let join = Join { join: form.join.trim().to_owned(), token_sha256: None, password: Some(form.password), csr: None };
+    let join = Join {
+        join: form.join.trim().to_owned(),
+        token_sha256: None,
+        token_pbkdf2: None,
+        password: Some(form.password),
+        csr: None,
+    };
     match shared.api.join(&join, address).await {
         Ok(joined) => {
             let page = JoinPage { frame: Frame::outside(), welcome: Some(&joined.name), problem: None };

@@ -1,11 +1,11 @@
 //! What [`contract::access`] decides is what happens over the wire: every identity tries every topic.
 
 use contract::access::{CredentialFile, Identity, Role};
-use contract::{DeviceId, RelayId, Topic};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, LastWill, Packet, PubAckReason, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 
+use crate::support::table::{FILTERS, topics};
 use crate::support::{PATIENCE, Running, credential, everybody, token, write_file};
 
 /// Everybody, and an operator and a viewer of a group that has only the relay `bench`.
@@ -18,20 +18,6 @@ fn file() -> CredentialFile {
         file.identities.push(limited);
     }
     file
-}
-
-/// Every topic of two relays, also with wildcards, and some of nobody.
-fn topics() -> Vec<String> {
-    let device = DeviceId::new("board").unwrap();
-    let mut topics: Vec<String> = ["bench", "other"]
-        .into_iter()
-        .flat_map(|relay| Topic::every(&RelayId::new(relay).unwrap(), &device, "admin"))
-        .map(|topic| topic.to_string())
-        .collect();
-    topics.extend(["elsewhere", "tinymlaas/v1/relays/bench/unheard-of", "tinymlaas/v2/cloud/commands"].map(Into::into));
-    topics.sort();
-    topics.dedup();
-    topics
 }
 
 async fn next(events: &mut EventLoop) -> Result<Packet, ConnectionError> {
@@ -108,8 +94,7 @@ async fn every_identity_tries_every_topic() {
                 while events.poll().await.is_ok() {}
             }
         }
-        for filter in ["#", "tinymlaas/#", "tinymlaas/v1/#", "tinymlaas/v1/relays/+/commands", "tinymlaas/v1/+/bench/#"]
-        {
+        for filter in FILTERS {
             let may = identity.allows_subscribe(filter);
             assert_eq!(subscribe(&requests, &mut events, filter).await, may, "{name} subscribes to {filter}");
             tried += 1;

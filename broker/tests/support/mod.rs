@@ -1,5 +1,7 @@
 //! A broker on a free port with known identities, and clients for it.
 
+pub mod table;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;

@@ -7,6 +7,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use cloud::credentials::{hash_token, new_token, write_private};
+use cloud::mosquitto;
 use contract::RelayId;
 use contract::api::{Join, JoinToken, Joined};
 use reqwest::Method;
@@ -43,8 +44,13 @@ pub async fn run(context: &Context, asked: Enroll) -> Result<(), Failure> {
     let token = read_secret(&next)?;
     let certificates = ClientFiles::new(&folder);
     let csr = certificates.signing_request().map_err(|error| Failure::Environment(error.to_string()))?;
-    let wanted =
-        Join { join: join.to_string(), token_sha256: Some(hash_token(&token)), password: None, csr: Some(csr) };
+    let wanted = Join {
+        join: join.to_string(),
+        token_sha256: Some(hash_token(&token)),
+        token_pbkdf2: Some(mosquitto::hash_token(&token).map_err(|error| Failure::Environment(error.to_string()))?),
+        password: None,
+        csr: Some(csr),
+    };
     let api = Api::with_token(&context.api, String::new())?;
     let joined: Joined = api.send(api.request(Method::POST, "/join").json(&wanted)).await?;
     let key = pinned(&joined, &join.key).ok_or_else(|| {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use contract::access::{Credential, CredentialFile, Role};
 use contract::{RelayId, Timestamp};
-use sea_orm::{ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, Set};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, Set,
+};
 
 use super::{column, names, rank};
 use crate::credentials;
@@ -39,9 +41,16 @@ pub async fn write(shared: &Shared) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A token of the file that the database has never seen. It takes the place of the one with its name.
+/// A token of the file that the database has never seen takes the place of the one with its name. One that it knows
+/// gets what the database lacks of it.
 async fn adopt(txn: &DatabaseTransaction, credential: &Credential) -> Result<(), Failure> {
-    if tokens::Entity::find_by_id(credential.token_sha256.as_str()).one(txn).await?.is_some() {
+    let token_pbkdf2 = credential.token_pbkdf2.clone().filter(|hash| Credential::is_mosquitto_hash(hash));
+    if let Some(row) = tokens::Entity::find_by_id(credential.token_sha256.as_str()).one(txn).await? {
+        if row.token_pbkdf2.is_none() && token_pbkdf2.is_some() {
+            let mut row = row.into_active_model();
+            row.token_pbkdf2 = Set(token_pbkdf2);
+            row.update(txn).await?;
+        }
         return Ok(());
     }
     let relay = match &credential.role {
@@ -59,6 +68,7 @@ async fn adopt(txn: &DatabaseTransaction, credential: &Credential) -> Result<(),
         created_at: Set(Timestamp::now().as_micros()),
         expires_at: Set(credential.expires_at.map(Timestamp::as_micros)),
         revoked_at: Set(None),
+        token_pbkdf2: Set(token_pbkdf2),
     };
     row.insert(txn).await?;
     tracing::info!(name = credential.name, "took a token of the credential file into the database");
@@ -106,6 +116,7 @@ fn credential(row: tokens::Model, users: &HashMap<String, users::Model>) -> Opti
         name: row.name,
         role,
         token_sha256: row.token_sha256,
+        token_pbkdf2: row.token_pbkdf2,
         groups,
         expires_at: row.expires_at.map(Timestamp::from_micros),
     })

@@ -1,6 +1,6 @@
 //! Join tokens: one becomes a user or the credential of a relay, once.
 
-use contract::access::Role;
+use contract::access::{Credential, Role};
 use contract::api::{Guest, InvitationView, IssuedInvitation, Join, JoinToken, Joined, NewInvitation};
 use contract::{Code, RelayId, Timestamp, ids};
 use sea_orm::{
@@ -138,8 +138,14 @@ pub async fn join(shared: &Shared, stranger: &Actor, join: &Join) -> Result<Join
                 let message = "a relay sends the SHA-256 of the token that it made, as 64 hex digits";
                 return Err(Failure::field(Code::MISSING_FIELD, "token_sha256", message));
             }
+            if join.token_pbkdf2.as_deref().is_some_and(|hash| !Credential::is_mosquitto_hash(hash)) {
+                let message =
+                    "'token_pbkdf2' is what Mosquitto keeps of the token: $7$ROUNDS$SALT$HASH, at most 1000 rounds";
+                return Err(Failure::field(Code::INVALID_FIELD, "token_pbkdf2", message));
+            }
             let certificate = certify(shared, &relay, join.csr.as_deref())?;
-            let joined = enroll(shared, stranger, row.id, &relay, &wanted, &refused).await?;
+            let proof = Proof { sha256: &wanted, pbkdf2: join.token_pbkdf2.clone() };
+            let joined = enroll(shared, stranger, row.id, &relay, proof, &refused).await?;
             Ok(Joined { certificate, ..joined })
         }
         _ => {
@@ -185,15 +191,21 @@ async fn take(
     Ok(row.update(txn).await?)
 }
 
+/// What a relay says of the token that it made.
+struct Proof<'a> {
+    sha256: &'a str,
+    pbkdf2: Option<String>,
+}
+
 async fn enroll(
     shared: &Shared,
     stranger: &Actor,
     id: i64,
     relay: &RelayId,
-    digest: &str,
+    proof: Proof<'_>,
     refused: &impl Fn() -> Failure,
 ) -> Result<Joined, Failure> {
-    let name = user_of(relay);
+    let (name, digest) = (user_of(relay), proof.sha256);
     let joined =
         Joined { name: name.clone(), relay: Some(relay.clone()), trusted: shared.signer.trusted(), certificate: None };
     let work = Change::begin(shared).await?;
@@ -211,7 +223,8 @@ async fn enroll(
     }
     super::tokens::revoke_named(&work.txn, &name).await?;
     let role = Role::Relay(relay.clone());
-    let token = Row { name: &name, role: &role, groups: None, owner: None, expires_at: None };
+    let token =
+        Row { name: &name, role: &role, groups: None, owner: None, expires_at: None, token_pbkdf2: proof.pbkdf2 };
     super::tokens::insert(&work.txn, digest, token).await?;
     let actor = stranger.known_as(&name, role.as_str());
     let deed = Deed::done("relay.enroll", relay.as_str()).with(json!({"invited_by": row.created_by}));

@@ -12,8 +12,9 @@ use serde_json::json;
 
 use super::{Change, check_groups, column, names, person, rank};
 use crate::audit::{self, Actor, Deed};
-use crate::credentials::{hash_token, new_token};
+use crate::credentials::{CredentialError, hash_token, new_token};
 use crate::db::entity::{tokens, users};
+use crate::mosquitto;
 use crate::services::Failure;
 use crate::shared::Shared;
 
@@ -95,7 +96,9 @@ pub async fn create(
             return Err(Failure::field(Code::INVALID_FIELD, "valid_s", message));
         }
     };
-    let token = new_token().map_err(|error| Failure::Internal(error.to_string()))?;
+    let internal = |error: CredentialError| Failure::Internal(error.to_string());
+    let token = new_token().map_err(internal)?;
+    let token_pbkdf2 = mosquitto::hash_token(&token).map_err(internal)?;
     let work = Change::begin(shared).await?;
     check_groups(&work.txn, &role, wanted.groups.as_ref()).await?;
     let mut groups = wanted.groups.clone();
@@ -125,6 +128,7 @@ pub async fn create(
         groups: groups.as_ref(),
         owner: owner.filter(|_| !admin || asker.user),
         expires_at,
+        token_pbkdf2: Some(token_pbkdf2),
     };
     let row = insert(&work.txn, &hash_token(&token), row).await?;
     let detail = json!({"role": role.as_str(), "groups": groups, "owner": row.owner, "expires_at": expires_at});
@@ -158,6 +162,7 @@ pub(super) struct Row<'a> {
     pub(super) groups: Option<&'a BTreeSet<String>>,
     pub(super) owner: Option<String>,
     pub(super) expires_at: Option<Timestamp>,
+    pub(super) token_pbkdf2: Option<String>,
 }
 
 pub(super) async fn insert(txn: &DatabaseTransaction, digest: &str, row: Row<'_>) -> Result<tokens::Model, Failure> {
@@ -175,6 +180,7 @@ pub(super) async fn insert(txn: &DatabaseTransaction, digest: &str, row: Row<'_>
         created_at: Set(Timestamp::now().as_micros()),
         expires_at: Set(row.expires_at.map(Timestamp::as_micros)),
         revoked_at: Set(None),
+        token_pbkdf2: Set(row.token_pbkdf2),
     };
     Ok(row.insert(txn).await?)
 }

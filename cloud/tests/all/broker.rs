@@ -1,7 +1,7 @@
 //! A Mosquitto of our own on a free port.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 pub struct Broker {
     child: Child,
     pub port: u16,
-    config: std::path::PathBuf,
+    config: PathBuf,
 }
 
 pub fn free_port() -> u16 {
@@ -24,7 +24,7 @@ fn spawn(config: &Path, port: u16) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .expect("mosquitto is needed: apt-get install mosquitto");
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + Duration::from_secs(60);
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
         assert!(child.try_wait().unwrap().is_none(), "mosquitto ended at once");
         assert!(Instant::now() < end, "mosquitto does not listen");
@@ -51,6 +51,11 @@ impl Broker {
             passwords.display()
         );
         std::fs::write(&config, text).unwrap();
+        Self::with(config, port)
+    }
+
+    /// Starts one with these settings, which make it listen on `port`.
+    pub fn with(config: PathBuf, port: u16) -> Self {
         Self { child: spawn(&config, port), port, config }
     }
 

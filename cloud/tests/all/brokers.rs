@@ -1,10 +1,10 @@
 //! Questions of other brokers, in three forms: the answers are those of the rules, for every identity and topic.
 
 use cloud::credentials;
-use contract::{DeviceId, RelayId, Topic};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use crate::table;
 use crate::world::{Running, World};
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -102,15 +102,8 @@ async fn other_brokers_get_the_same_answers() {
     }
 
     let file = credentials::load(&world.dir.path().join("credentials.json")).unwrap();
-    let device = DeviceId::new("board").unwrap();
-    let mut topics: Vec<String> = ["bench", "other"]
-        .into_iter()
-        .flat_map(|relay| Topic::every(&RelayId::new(relay).unwrap(), &device, "admin"))
-        .map(|topic| topic.to_string())
-        .collect();
-    topics.extend(["tinymlaas/v1/relays/+/events", "tinymlaas/v1/#", "#", "elsewhere"].map(String::from));
-    topics.sort();
-    topics.dedup();
+    let mut topics = table::topics();
+    topics.extend(["tinymlaas/v1/relays/+/events", "tinymlaas/v1/#", "#"].map(String::from));
     for credential in &file.identities {
         let identity = file.identity(credential);
         let name = identity.name.as_str();

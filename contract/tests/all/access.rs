@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use contract::access::{Identity, Reach, Role};
-use contract::topic::ROOT;
+use contract::topic::{ROOT, covers};
 use contract::{DeviceId, RelayId, Topic};
 
 /// One row a kind of topic. Columns: `admin`, `operator`, `operator` of a group with the relay, `operator` of another
@@ -119,4 +119,31 @@ fn health_is_under_ones_own_name() {
     let admin = Identity { name: "eve".into(), role: Role::Admin, reach: Reach::All };
     assert!(admin.allows_publish("tinymlaas/v1/health/eve"));
     assert!(!admin.allows_publish("tinymlaas/v1/health/somebody"));
+}
+
+/// The identities of the table and one that reaches no relay at all, on every topic of three relays, with and without
+/// wildcards: a broker that holds the lists decides as one that asks.
+#[test]
+fn lists_of_filters_say_the_same() {
+    let device = DeviceId::new("board").unwrap();
+    let topics: Vec<Topic> =
+        ["bench", "other", "third"].iter().flat_map(|relay| Topic::every(&id(relay), &device, "somebody")).collect();
+    let mut all = identities();
+    all.push(Identity { name: "somebody".into(), role: Role::Operator, reach: Reach::Only(Default::default()) });
+    for identity in &all {
+        let grants = identity.grants();
+        let listed = |list: &std::collections::BTreeSet<String>, text: &str| list.iter().any(|own| covers(own, text));
+        for topic in &topics {
+            let text = topic.to_string();
+            let who = format!("{} {:?} {text}", identity.role.as_str(), identity.reach);
+            assert_eq!(listed(&grants.publish, &text), identity.allows_publish(&text), "{who}");
+            assert_eq!(listed(&grants.subscribe, &text), identity.allows_subscribe(&text), "{who}");
+            let wide = widened(topic);
+            assert_eq!(listed(&grants.subscribe, &wide), identity.allows_subscribe(&wide), "{who}: {wide}");
+        }
+        for foreign in ["#", "elsewhere", "tinymlaas/#", "tinymlaas/v1/relays/bench/unheard-of"] {
+            assert!(!listed(&grants.publish, foreign), "{foreign}");
+            assert_eq!(listed(&grants.subscribe, foreign), identity.allows_subscribe(foreign), "{foreign}");
+        }
+    }
 }

@@ -22,6 +22,8 @@ pub struct Model {
     pub expires_at: Option<i64>,
     /// µs.
     pub revoked_at: Option<i64>,
+    /// The token as a plain Mosquitto checks it; null where it was made before this was kept.
+    pub token_pbkdf2: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
