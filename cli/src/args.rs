@@ -104,6 +104,11 @@ pub enum Verb {
     },
     /// Who did what: commands, logins, tokens, users, enrolments.
     Audit(Audit),
+    /// Write the files with which a plain Mosquitto lets in whom this cloud knows, by the same rules.
+    Mosquitto {
+        /// The folder: passwd, acl, and a mosquitto.conf where there is none.
+        dir: PathBuf,
+    },
     /// Compile a model file on this machine, without any server, and print what it needs.
     Compile(Compile),
     /// Datasets: list, import.
@@ -465,6 +470,9 @@ pub struct Cloud {
     /// Serve the API only; the dashboard runs elsewhere.
     #[arg(long)]
     pub no_dashboard: bool,
+    /// The broker is a plain Mosquitto: keep its files of identities and rules in this folder right.
+    #[arg(long, value_name = "DIR")]
+    pub mosquitto: Option<PathBuf>,
 }
 
 /// `tinymlaas dashboard`.

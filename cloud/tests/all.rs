@@ -6,6 +6,8 @@
 mod broker;
 #[path = "all/foreign.rs"]
 mod foreign;
+#[path = "all/rabbitmq_server.rs"]
+mod rabbitmq_server;
 #[path = "all/relay.rs"]
 mod relay;
 #[path = "../../broker/tests/support/table.rs"]
@@ -31,6 +33,8 @@ mod people;
 mod plain_mosquitto;
 #[path = "all/presence.rs"]
 mod presence;
+#[path = "all/rabbitmq.rs"]
+mod rabbitmq;
 #[path = "all/streams.rs"]
 mod streams;
 #[path = "all/uploads.rs"]

@@ -11,6 +11,7 @@ mod health;
 mod install;
 mod logs;
 mod model;
+mod mosquitto;
 mod people;
 mod relay;
 mod secret;
@@ -25,6 +26,7 @@ pub use follow::follow;
 pub fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
     let verb = match verb {
         Verb::Compile(asked) => return compile::run(context, &asked),
+        Verb::Mosquitto { dir } => return mosquitto::run(context, &dir),
         verb => verb,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -46,9 +48,13 @@ pub fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
             Verb::Watch(watch) => watch::run(context, watch).await,
             Verb::Logs(logs) => logs::run(context, logs).await,
             Verb::Health => health::run(context).await,
-            Verb::Compile(_) | Verb::Up(_) | Verb::Broker(_) | Verb::Cloud(_) | Verb::Dashboard(_) | Verb::Board(_) => {
-                Err(Failure::Internal("a role is no client command".to_owned()))
-            }
+            Verb::Compile(_)
+            | Verb::Mosquitto { .. }
+            | Verb::Up(_)
+            | Verb::Broker(_)
+            | Verb::Cloud(_)
+            | Verb::Dashboard(_)
+            | Verb::Board(_) => Err(Failure::Internal("a role is no client command".to_owned())),
         }
     })
 }

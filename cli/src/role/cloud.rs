@@ -7,14 +7,16 @@ use super::dashboard::config as dashboard_config;
 use crate::args::{self, Context};
 use crate::exit::Failure;
 use crate::role;
-use crate::up::Layout;
+use crate::up::{Layout, prepare_first};
 
 /// Runs until a signal.
 pub fn run(context: &Context, args: args::Cloud) -> Result<(), Failure> {
     let (host, port) = context.broker()?;
+    prepare_first(context)?;
     let layout = Layout(&context.data_dir);
     let mut config = CloudConfig::new(layout.cloud(), layout.credentials(), layout.cloud_token());
     config.authority = Some(layout.tls());
+    config.mosquitto = args.mosquitto;
     config.broker_host = host;
     config.broker_port = port;
     role::run(2, async |stop| {

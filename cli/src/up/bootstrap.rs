@@ -56,20 +56,36 @@ impl Layout<'_> {
     }
 }
 
+/// Makes what a cloud needs before it starts for the first time. Returns whether the admin's token is new.
+fn prepare_cloud(context: &Context) -> Result<bool, Failure> {
+    let layout = Layout(&context.data_dir);
+    for folder in [layout.cloud(), layout.dashboard()] {
+        make(&folder)?;
+    }
+    let first = identity(&layout, "admin", Role::Admin, &layout.admin_token())?;
+    identity(&layout, "cloud", Role::Cloud, &layout.cloud_token())?;
+    identity(&layout, "dashboard", Role::Viewer, &layout.dashboard_token())?;
+    Ok(first)
+}
+
+/// The same where nobody is known yet, for parts that start without `up`; later it leaves alone what people did.
+pub fn prepare_first(context: &Context) -> Result<(), Failure> {
+    let layout = Layout(&context.data_dir);
+    if !layout.credentials().exists() && prepare_cloud(context)? {
+        eprintln!("The admin's token is in {}.", layout.admin_token().display());
+    }
+    Ok(())
+}
+
 /// Makes what is missing. Returns whether the admin's token is new.
 pub fn prepare(context: &Context, up: &Up) -> Result<bool, Failure> {
     let layout = Layout(&context.data_dir);
     let relay = layout.relay(&up.relay);
-    for folder in [layout.broker(), layout.cloud(), layout.dashboard(), relay.clone(), layout.boards()] {
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed)?;
+    for folder in [layout.broker(), relay.clone(), layout.boards()] {
+        make(&folder)?;
     }
-    let identity = |name: &str, role: Role, token_file: &Path| {
-        cloud::credentials::ensure_token(&layout.credentials(), name, role, token_file).map_err(failed)
-    };
-    let first = identity("admin", Role::Admin, &layout.admin_token())?;
-    identity("cloud", Role::Cloud, &layout.cloud_token())?;
-    identity("dashboard", Role::Viewer, &layout.dashboard_token())?;
-    identity(&format!("relay-{}", up.relay), Role::Relay(up.relay.clone()), &relay.join("token"))?;
+    let first = prepare_cloud(context)?;
+    identity(&layout, &format!("relay-{}", up.relay), Role::Relay(up.relay.clone()), &relay.join("token"))?;
     let key = cloud::signing::ensure_key(&layout.cloud()).map_err(failed)?;
     cloud::credentials::write_private(&relay.join("trusted.pub"), format!("{key}\n").as_bytes()).map_err(failed)?;
     if up.tls {
@@ -81,10 +97,18 @@ pub fn prepare(context: &Context, up: &Up) -> Result<bool, Failure> {
 /// Makes the authority and the server's certificate, or a new one where that is due.
 pub fn certify(context: &Context, up: &Up) -> Result<(), Failure> {
     let folder = Layout(&context.data_dir).tls();
-    DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed)?;
+    make(&folder)?;
     let authority = Authority::open(&folder).map_err(failed)?;
     authority.ensure_server(&[authority::own_names(), up.tls_names.clone()].concat()).map_err(failed)?;
     Ok(())
+}
+
+fn make(folder: &Path) -> Result<(), Failure> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)
+}
+
+fn identity(layout: &Layout<'_>, name: &str, role: Role, token_file: &Path) -> Result<bool, Failure> {
+    cloud::credentials::ensure_token(&layout.credentials(), name, role, token_file).map_err(failed)
 }
 
 fn failed(error: impl std::fmt::Display) -> Failure {

@@ -23,7 +23,7 @@ use crate::output::Step;
 use crate::role;
 use supervisor::{Child, Supervisor};
 
-pub use bootstrap::Layout;
+pub use bootstrap::{Layout, prepare_first};
 
 /// Starts everything, does the demo if asked, and stays until Ctrl-C.
 pub fn run(context: &Context, up: Up) -> Result<(), Failure> {

@@ -6,16 +6,18 @@ use super::{Need, has_program};
 use crate::failure::{Failure, Outcome};
 use crate::step;
 
-/// Debian starts a daemon as soon as its package is there. The tests start their own Mosquitto on free ports, and
+/// Debian starts a daemon as soon as its package is there. The tests start their own brokers on free ports, and
 /// `tinymlaas up` wants 1883 for itself, so during the installation a policy forbids every start (the interface is
-/// described in invoke-rc.d's README.policy-rc.d), and afterwards a Mosquitto that was not here before is kept from
+/// described in invoke-rc.d's README.policy-rc.d), and afterwards a broker that was not here before is kept from
 /// starting at the next boot. A policy that somebody else has set stays as it is.
 const SCRIPT: &str = r#"
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 policy=/usr/sbin/policy-rc.d
-new_mosquitto=no
-case " $* " in *" mosquitto "*) new_mosquitto=yes ;; esac
+brokers=
+for package in mosquitto rabbitmq-server; do
+    case " $* " in *" $package "*) brokers="$brokers $package.service" ;; esac
+done
 if [ ! -e "$policy" ]; then
     trap 'rm -f "$policy"' EXIT
     trap 'exit 130' INT TERM HUP
@@ -24,8 +26,8 @@ if [ ! -e "$policy" ]; then
 fi
 apt-get -o DPkg::Lock::Timeout=300 update
 apt-get -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends "$@"
-if [ "$new_mosquitto" = yes ] && [ -d /run/systemd/system ]; then
-    systemctl disable --now mosquitto.service
+if [ -n "$brokers" ] && [ -d /run/systemd/system ]; then
+    systemctl disable --now $brokers
 fi
 "#;
 
@@ -97,8 +99,8 @@ fn advice(missing: &[Need], packages: &[&str]) -> String {
     }
     text.push_str(&format!(
         "On Debian and Ubuntu, as root:\n  apt-get update && apt-get install --no-install-recommends {}\n\
-         Elsewhere install the same programs with your package manager, then stop and disable the mosquitto service: \
-         'tinymlaas up' wants its port 1883.\n\
+         Elsewhere install the same programs with your package manager, then stop and disable the services of mosquitto and \
+         rabbitmq-server: 'tinymlaas up' wants port 1883.\n\
          'cargo xtask test --no-install' tests with what is here and says what was skipped.",
         packages.join(" ")
     ));

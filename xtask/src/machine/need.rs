@@ -42,6 +42,7 @@ pub const NEEDS: &[Need] = &[
     program("debootstrap", "debootstrap", "the base of the toolchains' images, where none can be pulled"),
     program("mosquitto", "mosquitto", "a second MQTT broker, to compare ours with"),
     program("mosquitto_pub", "mosquitto-clients", "the lines of topics.md as they stand"),
+    program("rabbitmq-server", "rabbitmq-server", "a third one, which asks the cloud who may do what"),
     program("chromium", "chromium", "the dashboard in a real browser"),
     program("chromedriver", "chromium-driver", "the same browser, driven by tests"),
     program("kill", "procps", "the crash tests"),
