@@ -24,6 +24,8 @@ pub struct Package {
     pub folder: PathBuf,
     /// The names of its bench targets.
     pub benches: Vec<String>,
+    /// Whether it has examples.
+    pub has_examples: bool,
     /// Whether it has property tests.
     pub has_properties: bool,
 }
@@ -44,16 +46,18 @@ pub fn packages() -> Result<Vec<Package>, Failure> {
 fn read(document: &Value) -> Vec<Package> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let targets = |package: &Value, of: &str| -> Vec<String> {
+        let targets = list(&package["targets"]);
+        let targets = targets.iter().filter(|target| list(&target["kind"]).iter().any(|kind| kind == of));
+        targets.map(|target| text(&target["name"])).collect()
+    };
     let mut packages: Vec<Package> = list(&document["packages"])
         .iter()
         .map(|package| Package {
             name: text(&package["name"]),
             folder: Path::new(&text(&package["manifest_path"])).parent().map(Path::to_path_buf).unwrap_or_default(),
-            benches: list(&package["targets"])
-                .iter()
-                .filter(|target| list(&target["kind"]).iter().any(|kind| kind == "bench"))
-                .map(|target| text(&target["name"]))
-                .collect(),
+            benches: targets(package, "bench"),
+            has_examples: !targets(package, "example").is_empty(),
             has_properties: list(&package["dependencies"]).iter().any(|dependency| dependency["name"] == "proptest"),
         })
         .collect();
@@ -87,6 +91,6 @@ mod tests {
         let [package] = read(&document).try_into().unwrap();
         assert_eq!(package.benches, ["throughput"]);
         assert_eq!(package.folder, Path::new("/somewhere/broker"));
-        assert!(package.has_properties);
+        assert!(package.has_properties && !package.has_examples);
     }
 }

@@ -5,8 +5,10 @@ use crate::failure::{Failure, Outcome};
 use crate::step;
 use crate::workspace::{self, Package};
 
-/// `bench [NAME] [-- ARGS]`
+/// `bench [--dev] [NAME] [-- ARGS]`
 pub fn run(mut arguments: Arguments) -> Outcome {
+    // Enough where other programs are what is measured, and much sooner built.
+    let profile = if arguments.flag("--dev") { "dev" } else { "bench" };
     let name = arguments.word();
     let (more, beyond) = match &name {
         Some(name) if name.starts_with('-') => {
@@ -20,8 +22,12 @@ pub fn run(mut arguments: Arguments) -> Outcome {
         return Ok(());
     };
     let package = choose(&packages, &name)?;
+    if package.has_examples {
+        // Processes that its benches start.
+        step::run(step::cargo().args(["build", "--profile", profile, "--package", &package.name, "--examples"]))?;
+    }
     let mut command = step::cargo();
-    command.args(["bench", "--package", &package.name, "--bench", &name]);
+    command.args(["bench", "--profile", profile, "--package", &package.name, "--bench", &name]);
     command.arg("--").args(more).args(beyond);
     step::run(&mut command)
 }
@@ -35,7 +41,7 @@ fn choose<'a>(packages: &'a [Package], name: &str) -> Result<&'a Package, Failur
 
 fn list(packages: &[Package]) -> String {
     let mut text =
-        "Benches, run as 'cargo xtask bench NAME' (release build, nothing else on the machine, please):".to_owned();
+        "Benches, run as 'cargo xtask bench NAME' (optimized, or faster built with --dev; nothing else on the machine, please):".to_owned();
     for package in packages {
         for bench in &package.benches {
             text.push_str(&format!("\n  {bench:<12} {}/benches/{bench}.rs", package.name));
@@ -57,6 +63,7 @@ mod tests {
             folder: name.into(),
             benches: benches.iter().map(|bench| (*bench).to_owned()).collect(),
             has_properties: false,
+            has_examples: false,
         };
         let packages = [package("broker", &["broker"]), package("cli", &["commands"])];
         assert_eq!(choose(&packages, "commands").unwrap().name, "cli");

@@ -34,7 +34,7 @@ const TASKS: &[Task] = &[
     Task { name: "ci", usage: "ci", about: "lint --install and test, as CI runs them", run: ci::run },
     Task {
         name: "bench",
-        usage: "bench [NAME] [-- ARGS]",
+        usage: "bench [--dev] [NAME] [-- ARGS]",
         about: "measure; without NAME, list what can be measured",
         run: bench::run,
     },
