@@ -61,9 +61,9 @@ fn main() {
             text += &flashes(count, kind, baud).await;
         }
     });
-    text += "\nNative boards without a pace take what the cores give. At 115,200 bit/s it is the line that takes the time of an \
-             install, until the cores are busy with building up 20 processes anew. avrdude waits for an Uno's reset and bootloader, \
-             writes, and reads back; a simulated Uno keeps a good part of a core busy, real ones would not.\n";
+    text += "\nNative boards without a pace take what the cores give; at 115,200 bit/s an install is mostly the line's time. On an Uno \
+             it is mostly waiting for the bootloader, before avrdude writes and again before the self-test, because opening the \
+             port resets the board: more of them cost hardly more time, until their simulators have no core left.\n";
     println!("{text}");
     std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/boards-benchmark.md"), text).unwrap();
 }
