@@ -218,6 +218,7 @@ mod tests {
             folder: name.into(),
             benches: vec![],
             has_properties,
+            has_examples: false,
         };
         let packages = vec![package("contract", true), package("xtask", false)];
         let text = choose(packages.clone(), &["xtask".into()]).err().map(|failure| failure.to_string());
