@@ -8,7 +8,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use contract::settings::{Mixed, Optimize};
 use contract::{CommandId, DeviceId, ModelRef, RelayId};
 
-pub use people::{Audit, Enroll, GroupVerb, Lifetime, TokenVerb, UserVerb};
+pub use people::{Audit, Enroll, GroupVerb, KeyVerb, Lifetime, TokenVerb, UserVerb};
 
 use crate::exit;
 
@@ -101,6 +101,12 @@ pub enum Verb {
         /// What about groups.
         #[command(subcommand)]
         verb: GroupVerb,
+    },
+    /// Keys that sign what relays install: list, rotate.
+    Key {
+        /// What about keys.
+        #[command(subcommand)]
+        verb: KeyVerb,
     },
     /// Who did what: commands, logins, tokens, users, enrolments.
     Audit(Audit),

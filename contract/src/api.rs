@@ -47,6 +47,8 @@
 //! | `POST /mqtt/mosquitto/user` | local | a question of mosquitto-go-auth → 200 or 403 |
 //! | `POST /mqtt/mosquitto/superuser` | local | a question of mosquitto-go-auth → 200 or 403 |
 //! | `POST /mqtt/mosquitto/acl` | local | a question of mosquitto-go-auth → 200 or 403 |
+//! | `GET /keys` | admin | → [`crate::keys::KeysView`] |
+//! | `POST /keys/rotate` | admin | → [`crate::keys::KeyView`]: a new signing key, which the old one vouches for |
 //! | `GET /audit?actor=A&action=P&target=T&result=R&source=S&since=TIME&until=TIME&before=ID&limit=N` | admin | → `[AuditView]`, newest first |
 //! | `GET /audit/export?format=jsonl` | admin | with the same filters → all of it, oldest first, as JSON lines or `csv` |
 //!

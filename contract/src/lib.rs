@@ -7,7 +7,8 @@
 //! - [`command`] → [`lifecycle`] → [`event`]: what is asked of a relay and what it answers.
 //! - [`presence`], [`state`]: retained documents; caches, never the truth.
 //! - [`reading`], [`log`], [`stream`]: what a relay streams, and how a host confirms it.
-//! - [`request`], [`artifact`]: how a relay fetches what it builds; [`settings`]: what it was compiled with.
+//! - [`request`], [`artifact`]: how a relay fetches what it builds; [`settings`]: what it was compiled with;
+//!   [`keys`]: whose signature it trusts.
 //! - [`cloud_command`]: the verbs that are addressed to the cloud.
 //! - [`audit`]: what the broker tells of who publishes commands.
 //! - [`access`]: who may publish and subscribe where.
@@ -26,6 +27,7 @@ pub mod command;
 pub mod event;
 mod fields;
 pub mod ids;
+pub mod keys;
 pub mod lifecycle;
 pub mod limits;
 pub mod log;

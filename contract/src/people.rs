@@ -226,7 +226,8 @@ pub struct Joined {
     /// The relay, where it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay: Option<RelayId>,
-    /// The cloud's public signing keys in base64, for a relay's `trusted.pub`.
+    /// Every public key that the cloud has ever signed with, in base64, the newest first. A relay keeps the one that its
+    /// join token names, and follows the signed lists from it ([`crate::keys`]).
     #[serde(default)]
     pub trusted: Vec<String>,
     /// The client certificate in PEM, where one was asked for and can be had.

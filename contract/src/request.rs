@@ -1,10 +1,11 @@
-//! `relays/{relay}/requests` and `…/responses`: how a relay gets manifests and blocks.
+//! `relays/{relay}/requests` and `…/responses`: how a relay gets manifests, blocks and keys.
 
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::SignedManifest;
 use crate::code::Code;
 use crate::ids::{ArtifactId, ModelRef, RelayId};
+use crate::keys::SignedKeyList;
 
 /// What a relay asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,11 @@ pub enum Want {
         /// Number of the block, from 0; it begins at `index * block_bytes` of the manifest.
         index: u32,
     },
+    /// The lists of signing keys that are newer than one.
+    Keys {
+        /// Version of the list that the relay follows; 0 where it only has the keys of its enrolment.
+        since: u64,
+    },
 }
 
 /// The cloud's answer.
@@ -72,6 +78,12 @@ pub enum ResponseBody {
         data: String,
         /// SHA-256 of its bytes, 64 hex digits.
         sha256: String,
+    },
+    /// Lists of signing keys, oldest first. It also comes without a request, with `request` empty, when the cloud has
+    /// replaced its key.
+    Keys {
+        /// Signed lists, at most [`crate::keys::MAX_LISTS`].
+        lists: Vec<SignedKeyList>,
     },
     /// The request cannot be answered.
     Error {

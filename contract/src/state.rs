@@ -31,12 +31,21 @@ pub struct RelayState {
     pub toolchains: Vec<Toolchain>,
     /// Its devices, sorted by name.
     pub devices: Vec<Device>,
+    /// Version of the list of signing keys that it follows ([`crate::keys::KeyList`]); 0 for the keys of its enrolment.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub key_list: u64,
     /// Counters since the journal was made: `malformed`, `dropped_telemetry`, `noise_bytes` and the like.
     #[serde(default)]
     pub counters: BTreeMap<String, u64>,
     /// Messages per stream that no host has confirmed yet.
     #[serde(default)]
     pub outbox: BTreeMap<Stream, u64>,
+}
+
+// Serde gives a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_zero(version: &u64) -> bool {
+    *version == 0
 }
 
 /// The machine that a relay runs on.

@@ -1,14 +1,11 @@
-//! The relay's own folder: lock, credential, trusted keys, sub-folders.
+//! The relay's own folder: lock, credential, sub-folders.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use contract::Code;
-use ed25519_dalek::VerifyingKey;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::error::RelayError;
@@ -72,40 +69,6 @@ impl Folder {
             }),
             Err(source) => Err(RelayError::File { what: "cannot read", path, source }),
         }
-    }
-
-    /// The fleet's public keys. Without one no manifest can be trusted, so at least one is required.
-    ///
-    /// # Errors
-    /// A missing or unreadable file names the line at fault.
-    pub fn trusted(&self) -> Result<Vec<VerifyingKey>, RelayError> {
-        let path = self.path("trusted.pub");
-        let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => RelayError::Missing {
-                path: path.clone(),
-                help: "it holds the fleet's public signing keys, base64, one a line; without one nothing can be installed",
-            },
-            _ => RelayError::File { what: "cannot read", path: path.clone(), source },
-        })?;
-        let mut keys = Vec::new();
-        for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let key = STANDARD.decode(line).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-            match key.and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok()) {
-                Some(key) => keys.push(key),
-                None => {
-                    let problem = format!("line {} is no ed25519 public key (32 bytes in base64)", index + 1);
-                    return Err(RelayError::Content { path, problem });
-                }
-            }
-        }
-        if keys.is_empty() {
-            return Err(RelayError::Content { path, problem: "there is no key in it".into() });
-        }
-        Ok(keys)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use contract::Code;
 use contract::event::Notice;
 use contract::limits::{MAX_COMMAND_BYTES, MAX_PACKET_BYTES};
-use contract::request::Response;
+use contract::request::{Response, ResponseBody};
 use contract::stream::Sync;
 use contract::topic::Topic;
 use contract::wire::{self, Malformed};
@@ -49,6 +49,10 @@ async fn take(relay: &Arc<Relay>, message: &Publish) -> Result<(), JournalError>
         Some(Topic::Commands(_)) => admit::payload(relay, &message.payload).await,
         Some(Topic::Responses(_)) => {
             match wire::decode::<Response>(&message.payload, MAX_PACKET_BYTES) {
+                // Unasked: the cloud has a new key. What it has to say about it is asked for, and checked.
+                Ok(Response { body: ResponseBody::Keys { .. }, request }) if request.is_empty() => {
+                    relay.trust.look.notify_one();
+                }
                 Ok(response) => {
                     if !relay.asker.answer(response) {
                         relay.counters.add("unexpected_responses", 1);

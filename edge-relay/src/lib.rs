@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - [`config`], [`error`]: what a relay is told, and why it could not go on. [`run`] starts one.
-//! - `folder`, `journal`: what is on its disk. The journal is written before anything is acknowledged.
+//! - `folder`, `journal`, `trust`: what is on its disk. The journal is written before anything is acknowledged.
 //! - `mqtt`, `inbox`, `outbox`, `state`: its only connection to the rest of the system.
 //! - `work`: commands, from `admit` to their end. `fetch` and `build` serve them, each thing once (`flights`).
 //! - `device`, `serial`, `boards`: devices, their lines, their types.
@@ -27,6 +27,7 @@ mod relay;
 mod run;
 mod serial;
 mod state;
+mod trust;
 mod work;
 
 pub use config::{Builds, RelayConfig};

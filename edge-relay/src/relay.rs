@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 
 use contract::ids::CommandId;
 use contract::state::Toolchain as ToolchainReport;
-use ed25519_dalek::VerifyingKey;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +19,7 @@ use crate::journal::Journal;
 use crate::mqtt::Link;
 use crate::outbox::Outbox;
 use crate::serial::programmer::{self, Programmer};
+use crate::trust::Trust;
 use crate::work::Ticket;
 
 /// A running relay.
@@ -28,7 +28,7 @@ pub struct Relay {
     /// Configuration.
     pub config: RelayConfig,
     /// Public keys whose manifests are installed.
-    pub trusted: Vec<VerifyingKey>,
+    pub trust: Trust,
     /// The journal.
     pub journal: Arc<Journal>,
     /// Counters.

@@ -22,6 +22,7 @@ use crate::journal::Journal;
 use crate::mqtt::{self, Incoming, Link, Poller};
 use crate::outbox::{Collector, Item, Outbox, Pump};
 use crate::relay::{Relay, Tickets};
+use crate::trust::{self, Trust};
 use crate::work::resume;
 use crate::{inbox, state};
 
@@ -59,6 +60,7 @@ pub async fn run(config: RelayConfig, shutdown: CancellationToken) -> Result<(),
     tasks.spawn(inbox::run(relay.clone(), ends.incoming));
     tasks.spawn(state::run(relay.clone()));
     tasks.spawn(discover::run(relay.clone()));
+    tasks.spawn(trust::run(relay.clone()));
     let (journal, signal) = (relay.journal.clone(), relay.outbox.signal().clone());
     let (name, counters) = (relay.config.relay.clone(), relay.counters.clone());
     let collector = Collector {
@@ -98,7 +100,7 @@ async fn assemble(
     folder: &Folder,
     shutdown: CancellationToken,
 ) -> Result<(Arc<Relay>, Ends), RelayError> {
-    let (token, trusted) = (folder.token()?, folder.trusted()?);
+    let (token, trust) = (folder.token()?, Trust::open(folder.dir())?);
     let journal = Arc::new(Journal::open(&folder.path("relay.db")).await?);
     let counters = Arc::new(Counters::new(journal.counters().await?));
     let (client, event_loop) = AsyncClient::new(mqtt::options(&config, &token), CLIENT_QUEUE);
@@ -114,7 +116,7 @@ async fn assemble(
     let poller =
         Poller { event_loop, config: config.clone(), journal: journal.clone(), counters: counters.clone(), up, inbox };
     let relay = Relay {
-        trusted,
+        trust,
         devices: Registry::starting_at(journal.state_version().await?),
         store: Store::new(folder.dir(), config.bounds.artifacts),
         config: RelayConfig { dir: folder.dir().to_owned(), ..config },

@@ -48,6 +48,7 @@ pub async fn run(relay: Arc<Relay>) -> Result<(), RelayError> {
             // is busy elsewhere.
             if born != Some(connection) {
                 relay.link.subscribe(&subscriptions(&relay)).await;
+                relay.trust.look.notify_one();
                 birth(&relay, connection).await;
                 born = Some(connection);
                 last = None;
@@ -122,6 +123,7 @@ async fn document(relay: &Relay, connection: Connection) -> Result<RelayState, J
         host: host(),
         toolchains: lock(&relay.toolchains).clone(),
         devices: relay.devices.report(),
+        key_list: relay.trust.version(),
         counters: relay.counters.all(),
         outbox,
     })

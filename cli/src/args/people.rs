@@ -156,6 +156,15 @@ pub enum GroupVerb {
     },
 }
 
+/// `tinymlaas key …`.
+#[derive(Debug, Subcommand)]
+pub enum KeyVerb {
+    /// The keys there were, and relays that do not follow the newest.
+    List,
+    /// Make a new key, have the old one vouch for it, and erase the old one.
+    Rotate,
+}
+
 /// `tinymlaas audit`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Audit {

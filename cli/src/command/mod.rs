@@ -9,6 +9,7 @@ mod enroll;
 mod follow;
 mod health;
 mod install;
+mod key;
 mod logs;
 mod model;
 mod mosquitto;
@@ -39,6 +40,7 @@ pub fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
             Verb::Device { verb } => device::run(context, verb).await,
             Verb::User { verb } => people::users(context, verb).await,
             Verb::Token { verb } => people::tokens(context, verb).await,
+            Verb::Key { verb } => key::run(context, verb).await,
             Verb::Group { verb } => people::groups_of_relays(context, verb).await,
             Verb::Audit(asked) => audit::run(context, asked).await,
             Verb::Model { verb } => model::run(context, verb).await,

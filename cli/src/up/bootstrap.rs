@@ -86,8 +86,14 @@ pub fn prepare(context: &Context, up: &Up) -> Result<bool, Failure> {
     }
     let first = prepare_cloud(context)?;
     identity(&layout, &format!("relay-{}", up.relay), Role::Relay(up.relay.clone()), &relay.join("token"))?;
-    let key = cloud::signing::ensure_key(&layout.cloud()).map_err(failed)?;
-    cloud::credentials::write_private(&relay.join("trusted.pub"), format!("{key}\n").as_bytes()).map_err(failed)?;
+    let keys = cloud::signing::ensure_keys(&layout.cloud()).map_err(failed)?;
+    let trusted = relay.join("trusted.pub");
+    // A relay that trusts one of them finds the newest by itself, and has artifacts that the older one has signed.
+    let knows =
+        std::fs::read_to_string(&trusted).is_ok_and(|text| text.lines().any(|line| keys.iter().any(|k| k == line)));
+    if let (false, Some(newest)) = (knows, keys.first()) {
+        cloud::credentials::write_private(&trusted, format!("{newest}\n").as_bytes()).map_err(failed)?;
+    }
     if up.tls {
         certify(context, up)?;
     }

@@ -9,6 +9,7 @@
 //! - `hostile`: garbage everywhere.
 //! - `network`: over TLS, as from another machine.
 //! - `people`: users, tokens, invitations, the audit log.
+//! - `keys`: the signing key is replaced.
 //! - `machine`: ports in use, unwritable folders, no compiler.
 //! - `browser`: the dashboard in Chromium.
 
@@ -21,6 +22,7 @@ mod compile;
 mod crash;
 mod fleet;
 mod hostile;
+mod keys;
 mod machine;
 mod main_job;
 mod network;

@@ -13,6 +13,7 @@ mod extract;
 mod from;
 mod health;
 mod history;
+mod keys;
 pub(crate) mod login_limit;
 mod models;
 mod observe;
@@ -121,6 +122,8 @@ fn all(shared: &Arc<Shared>) -> Routes {
         .add("POST", "/mqtt/mosquitto/user", Access::Local, post(brokers::mosquitto_user))
         .add("POST", "/mqtt/mosquitto/superuser", Access::Local, post(brokers::mosquitto_superuser))
         .add("POST", "/mqtt/mosquitto/acl", Access::Local, post(brokers::mosquitto_acl))
+        .add("GET", "/keys", Access::Admin, get(keys::get))
+        .add("POST", "/keys/rotate", Access::Admin, post(keys::rotate))
         .add("GET", "/audit", Access::Admin, get(audit::list))
         .add("GET", "/audit/export", Access::Admin, get(audit::export))
 }

@@ -207,7 +207,7 @@ async fn enroll(
 ) -> Result<Joined, Failure> {
     let (name, digest) = (user_of(relay), proof.sha256);
     let joined =
-        Joined { name: name.clone(), relay: Some(relay.clone()), trusted: shared.signer.trusted(), certificate: None };
+        Joined { name: name.clone(), relay: Some(relay.clone()), trusted: shared.signer.known(), certificate: None };
     let work = Change::begin(shared).await?;
     let before = invitations::Entity::find_by_id(id).one(&work.txn).await?.ok_or_else(refused)?;
     let open = before.expires_at > Timestamp::now().as_micros();

@@ -96,6 +96,7 @@ async fn answer(shared: &Shared, want: &Want) -> Result<ResponseBody, Failure> {
             Ok(ResponseBody::Manifest { manifest: model_manifest(shared, model, board).await? })
         }
         Want::Block { artifact, index } => block(shared, artifact, *index).await,
+        Want::Keys { since } => Ok(ResponseBody::Keys { lists: shared.signer.lists(*since) }),
     }
 }
 
@@ -109,7 +110,7 @@ pub async fn manifest(shared: &Shared, artifact: &ArtifactId) -> Result<SignedMa
         .order_by_desc(model_rows::Column::Id)
         .one(shared.db.read())
         .await?;
-    compile::manifest(&row.ok_or_else(|| not_found(artifact))?)
+    compile::manifest(shared, &row.ok_or_else(|| not_found(artifact))?)
 }
 
 async fn model_manifest(shared: &Shared, model: &ModelRef, board: &str) -> Result<SignedManifest, Failure> {
@@ -120,7 +121,7 @@ async fn model_manifest(shared: &Shared, model: &ModelRef, board: &str) -> Resul
         let message = format!("{} on {board}: {}", view.model, report.verdict);
         return Err(Failure::refuse(Code::DOES_NOT_FIT, message));
     }
-    compile::manifest(&row)
+    compile::manifest(shared, &row)
 }
 
 async fn block(shared: &Shared, artifact: &ArtifactId, index: u32) -> Result<ResponseBody, Failure> {

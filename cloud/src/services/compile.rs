@@ -213,13 +213,14 @@ fn provenance(row: &model_rows::Model, dataset: Option<&dataset_rows::Model>, ch
     provenance
 }
 
-/// The signed manifest of a compiled model.
+/// The manifest of a compiled model, with the signature of today's key.
 ///
 /// # Errors
 /// [`Failure::Internal`] where it is damaged.
-pub fn manifest(row: &model_rows::Model) -> Result<SignedManifest, Failure> {
+pub fn manifest(shared: &Shared, row: &model_rows::Model) -> Result<SignedManifest, Failure> {
     row.manifest
         .as_deref()
         .and_then(|text| serde_json::from_str(text).ok())
+        .and_then(|signed| shared.signer.renew(signed))
         .ok_or_else(|| Failure::Internal(format!("the manifest of {} is damaged", models::reference(row))))
 }

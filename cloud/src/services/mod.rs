@@ -8,6 +8,7 @@ pub mod counters;
 pub mod datasets;
 pub mod failure;
 pub mod files;
+pub mod keys;
 pub mod models;
 pub mod outbox;
 pub mod retention;

@@ -5,6 +5,7 @@ use contract::audit::Published;
 use contract::cloud_command::{CloudCommand, CloudEvent};
 use contract::command::Command;
 use contract::event::Event;
+use contract::keys::{KeyList, SignedKeyList};
 use contract::limits::MAX_PACKET_BYTES;
 use contract::log::LogLines;
 use contract::presence::Presence;
@@ -17,11 +18,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// All names.
-pub const KINDS: [&str; 15] = [
+pub const KINDS: [&str; 16] = [
     "Command",
     "CloudCommand",
     "CloudEvent",
     "Event",
+    "KeyList",
     "LogLines",
     "Manifest",
     "ModelMeta",
@@ -46,6 +48,7 @@ pub fn round_trip(kind: &str, payload: &[u8]) -> Result<String, Malformed> {
         "CloudCommand" => Ok(CloudCommand::parse(payload)?.to_json().to_string()),
         "CloudEvent" => of::<CloudEvent>(payload),
         "Event" => of::<Event>(payload),
+        "KeyList" => of::<KeyList>(payload),
         "LogLines" => of::<LogLines>(payload),
         "Manifest" => of::<Manifest>(payload),
         "ModelMeta" => of::<ModelMeta>(payload),
@@ -57,6 +60,7 @@ pub fn round_trip(kind: &str, payload: &[u8]) -> Result<String, Malformed> {
         "Response" => of::<Response>(payload),
         "Sample" => of::<Sample>(payload),
         "SignedManifest" => of::<SignedManifest>(payload),
+        "SignedKeyList" => of::<SignedKeyList>(payload),
         "Sync" => of::<Sync>(payload),
         other => panic!("no payload type '{other}'"),
     }

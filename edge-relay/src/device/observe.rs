@@ -38,7 +38,7 @@ struct Observer {
 pub async fn run(worker: &mut Worker, info: Info, observe: Observe) -> Result<Result<(), Fault>, JournalError> {
     let Some(installed) = worker.row().firmware else { return Ok(Ok(())) };
     let relay = worker.relay.clone();
-    let Some(artifact) = relay.store.load(&relay.trusted, &installed.firmware.artifact) else {
+    let Some(artifact) = relay.store.load(&relay.trust.keys(), &installed.firmware.artifact) else {
         // Flashed by another relay: a command that observes or installs fetches it.
         return Ok(Ok(()));
     };

@@ -29,8 +29,8 @@ pub fn check(trusted: &[VerifyingKey], signed: &SignedManifest) -> Result<Checke
     let bytes = signed.signed_bytes();
     if !trusted.iter().any(|key| key.verify_strict(&bytes, &signature).is_ok()) {
         return Err(refuse(
-            "the manifest is not signed by a key that this relay trusts (trusted.pub in its folder); \
-             enrol the relay again if the fleet's key has changed",
+            "the manifest is not signed by a key that this relay trusts (trusted.pub in its folder), and the cloud has \
+             no newer keys that one of those vouches for; enrol the relay again if it was moved to another fleet",
         ));
     }
     let invalid = |message: String| Failure::new(Code::ARTIFACT_INVALID, message);

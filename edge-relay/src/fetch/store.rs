@@ -17,6 +17,8 @@ use crate::relay::Relay;
 use crate::work::Failure;
 
 const MANIFEST: &str = "manifest.json";
+/// The same manifest with a newer key's signature, where there is one: both are there while keys change.
+const RENEWED: &str = "manifest.renewed.json";
 
 /// Where artifacts are.
 #[derive(Debug, Clone)]
@@ -86,12 +88,37 @@ impl Store {
     /// The artifact, if it is here and its manifest is still trusted.
     pub fn load(&self, trusted: &[VerifyingKey], id: &ArtifactId) -> Option<Artifact> {
         let dir = self.artifacts.join(id.hex());
-        let signed: SignedManifest = serde_json::from_slice(&std::fs::read(dir.join(MANIFEST)).ok()?).ok()?;
-        let manifest = check(trusted, &signed).ok()?.manifest;
+        let signed = |name: &&str| check(trusted, &read_manifest(&dir.join(name))?).ok();
+        let manifest = [MANIFEST, RENEWED].iter().find_map(signed)?.manifest;
         let meta: ModelMeta = serde_json::from_slice(&std::fs::read(dir.join(file::META)).ok()?).ok()?;
         // The time of the folder tells when it was needed last.
         let _ = std::fs::File::open(&dir).and_then(|dir| dir.set_modified(SystemTime::now()));
         (manifest.artifact == *id).then_some(Artifact { manifest, meta, dir })
+    }
+
+    /// The newest manifest of each artifact that is kept.
+    pub fn manifests(&self) -> Vec<(ArtifactId, SignedManifest)> {
+        let entries = std::fs::read_dir(&self.artifacts).into_iter().flatten().flatten();
+        let each = entries.filter_map(|entry| {
+            let id = format!("sha256:{}", entry.file_name().to_str()?).parse().ok()?;
+            let signed = [RENEWED, MANIFEST].iter().find_map(|name| read_manifest(&entry.path().join(name)))?;
+            Some((id, signed))
+        });
+        each.collect()
+    }
+
+    /// Keeps a manifest with the signature of a key that is not trusted yet, beside one that is (by `trusted`).
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn renew(&self, trusted: &[VerifyingKey], id: &ArtifactId, signed: &SignedManifest) -> std::io::Result<()> {
+        let dir = self.artifacts.join(id.hex());
+        let renewed = dir.join(RENEWED);
+        if read_manifest(&renewed).is_some_and(|before| check(trusted, &before).is_ok()) {
+            std::fs::rename(&renewed, dir.join(MANIFEST))?;
+        }
+        replace_file(&renewed, &serde_json::to_vec(signed).unwrap_or_default())?;
+        sync_dir(&dir)
     }
 
     /// Joins the blocks, checks the digest of the whole, unpacks it and keeps it.
@@ -148,6 +175,10 @@ impl Store {
         let meta = meta.ok_or_else(|| Failure::new(Code::ARTIFACT_INVALID, "the artifact has no metadata"))?;
         Ok(Artifact { manifest, meta, dir })
     }
+}
+
+fn read_manifest(path: &Path) -> Option<SignedManifest> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
 /// Artifacts that devices and commands need.

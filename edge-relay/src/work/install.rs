@@ -199,7 +199,7 @@ async fn roll_back(
     if let Err(fault) = flash(worker, ticket, &image, FLASH).await? {
         return Ok(failed(&format!("putting the previous firmware back failed too: {fault}")));
     }
-    let tested = match relay.store.load(&relay.trusted, &old) {
+    let tested = match relay.store.load(&relay.trust.keys(), &old) {
         Some(artifact) => {
             ticket.advance(&relay, State::Verifying, VERIFY.0, "testing the previous firmware").await?;
             matches!(verify(worker, ticket, &artifact, VERIFY).await?, Ok(verdict) if verdict.passed())

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use contract::keys::SignedKeyList;
 use contract::request::{Request, Response, ResponseBody, Want};
 use contract::stream::{Stream, Sync};
 use ed25519_dalek::SigningKey;
@@ -28,6 +29,12 @@ pub struct Behaviour {
     pub truncate: bool,
     /// Manifests are signed by a stranger.
     pub wrong_key: bool,
+    /// Manifests are signed by this key instead of the first.
+    pub key: Option<SigningKey>,
+    /// Lists of keys.
+    pub lists: Vec<SignedKeyList>,
+    /// What was asked about keys.
+    pub asked_keys: Vec<u64>,
     /// Nothing is confirmed.
     pub silent: bool,
     /// Blocks that were asked for.
@@ -139,7 +146,8 @@ impl Host {
         let mut behaviour = self.behaviour.lock().unwrap();
         let find = |id: &contract::ArtifactId| behaviour.models.iter().find(|model| model.id == *id).cloned();
         let not_found = |code: contract::Code| ResponseBody::Error { code, message: "there is none".into() };
-        let key = if behaviour.wrong_key { SigningKey::from_bytes(&[9; 32]) } else { key.clone() };
+        let own = || behaviour.key.clone().unwrap_or_else(|| key.clone());
+        let key = if behaviour.wrong_key { SigningKey::from_bytes(&[9; 32]) } else { own() };
         let body = match &request.want {
             Want::ArtifactManifest { artifact } => match find(artifact) {
                 Some(model) => ResponseBody::Manifest { manifest: model::sign(&key, &model.manifest) },
@@ -152,6 +160,10 @@ impl Host {
                     Some(model) => ResponseBody::Manifest { manifest: model::sign(&key, &model.manifest) },
                     None => not_found(contract::Code::UNKNOWN_MODEL),
                 }
+            }
+            Want::Keys { since } => {
+                behaviour.asked_keys.push(*since);
+                ResponseBody::Keys { lists: behaviour.lists.clone() }
             }
             Want::Block { artifact, index } => {
                 behaviour.asked.insert(*index);

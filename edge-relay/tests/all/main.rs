@@ -12,6 +12,7 @@ mod effects;
 mod engine;
 mod figures;
 mod host;
+mod keys;
 mod main_job;
 mod model;
 mod outage;
