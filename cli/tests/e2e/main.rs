@@ -8,6 +8,7 @@
 //! - `crash`: kill -9 of any part at any step.
 //! - `hostile`: garbage everywhere.
 //! - `network`: over TLS, as from another machine.
+//! - `audit`: who sent what is on record, whoever is killed.
 //! - `people`: users, tokens, invitations, the audit log.
 //! - `keys`: the signing key is replaced.
 //! - `machine`: ports in use, unwritable folders, no compiler.
@@ -15,6 +16,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod audit;
 mod boards;
 mod browser;
 mod client;

@@ -29,7 +29,7 @@ const PAGES: [(&str, &str); 16] = [
     ("first", "/"),
 ];
 
-async fn log_in(system: &System, browser: &Browser, next: &str) {
+pub async fn log_in(system: &System, browser: &Browser, next: &str) {
     browser.open(&system.url(next)).await;
     browser.until("the login page", "return location.pathname === '/login'").await;
     let fill = "document.querySelector('[name=token]').value = 'right';

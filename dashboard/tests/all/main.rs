@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod browser_pages;
+mod foreign_sites;
 mod http_pages;
 mod live_events;
 mod support;
