@@ -5,9 +5,10 @@ use std::io;
 use std::time::Duration;
 
 use rumqttd::protocol::{
-    ConnAckProperties, Connect, ConnectProperties, LastWill, LastWillProperties, Login, Packet, PublishProperties,
+    ConnAckProperties, Connect, ConnectProperties, LastWill, LastWillProperties, Packet, PublishProperties,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use zeroize::Zeroizing;
 
 use crate::access::Admission;
 use crate::audit::Sender;
@@ -71,7 +72,8 @@ struct Request {
     connect: Connect,
     properties: Option<ConnectProperties>,
     will: Option<Will>,
-    login: Option<Login>,
+    /// Name and token.
+    login: Option<(String, Zeroizing<String>)>,
 }
 
 /// Reads CONNECT, decides, and writes CONNACK into the wire's output.
@@ -79,10 +81,10 @@ pub(crate) async fn accept<S: Transport>(shared: &Arc<Shared>, wire: &mut Wire<S
     let request = read_request(shared, wire).await?;
     let version = request.version;
     let login = request.login.as_ref();
-    let admission = login.and_then(|login| shared.authenticator.authenticate(&login.username, &login.password));
+    let admission = login.and_then(|(name, token)| shared.authenticator.authenticate(name, token));
     let Some(admission) = admission else {
         shared.metrics.refused_credentials.up();
-        let user = login.map_or("", |login| login.username.as_str());
+        let user = login.map_or("", |(name, _)| name.as_str());
         tracing::warn!(user = user.chars().take(64).collect::<String>(), "wrong or missing credentials");
         tokio::time::sleep(WRONG_CREDENTIALS_DELAY).await;
         let refusal = if login.is_some() { Refusal::Credentials } else { Refusal::NotAuthorized };
@@ -168,6 +170,7 @@ async fn read_request<S: Transport>(shared: &Shared, wire: &mut Wire<S>) -> Resu
         properties: will_properties.map(published),
         message,
     });
+    let login = login.map(|login| (login.username, Zeroizing::new(login.password)));
     Ok(Request { version, connect, properties, will, login })
 }
 

@@ -262,6 +262,26 @@ pub struct AuditView {
     pub detail: Option<Value>,
 }
 
+// Documents that bring a secret wipe it from memory when they are dropped. Those that show one for the only time do not:
+// it goes on to a screen.
+macro_rules! wiped {
+    ($($document:ty: $($field:ident),+;)+) => {
+        $(impl Drop for $document {
+            fn drop(&mut self) {
+                $(zeroize::Zeroize::zeroize(&mut self.$field);)+
+            }
+        })+
+    };
+}
+
+wiped! {
+    crate::api::Login: token;
+    UserChange: password;
+    PasswordChange: old, new;
+    Join: join, password;
+    JoinToken: secret;
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

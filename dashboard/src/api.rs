@@ -21,6 +21,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 /// How long an ordinary question may take. A page that waits longer helps nobody.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,7 +52,7 @@ pub(crate) struct Api {
 #[derive(Clone)]
 pub(crate) struct Pass {
     /// The session's token.
-    pub(crate) token: String,
+    pub(crate) token: Zeroizing<String>,
     /// Where the visitor is.
     pub(crate) address: Option<IpAddr>,
 }
@@ -98,7 +99,7 @@ impl Api {
 impl Visitor<'_> {
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.api.client.request(method, format!("{}{path}", self.api.base));
-        from(request.bearer_auth(&self.pass.token), self.pass.address)
+        from(request.bearer_auth(self.pass.token.as_str()), self.pass.address)
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiFailure> {

@@ -20,6 +20,7 @@ use rumqttc::{AsyncClient, ConnectReturnCode, Event, EventLoop, MqttOptions, Pac
 use serde::Serialize;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use crate::DashboardConfig;
 use crate::view::ReadingView;
@@ -123,7 +124,7 @@ async fn follow(feed: Feed, config: DashboardConfig) {
     let mut newest = Newest::default();
     let mut told = String::new();
     loop {
-        let why = match tokio::fs::read_to_string(&config.mqtt_token_file).await {
+        let why = match tokio::fs::read_to_string(&config.mqtt_token_file).await.map(Zeroizing::new) {
             Ok(token) => {
                 let (client, mut events) = connect(&config, token.trim());
                 let why = poll(&feed, &client, &mut events, &mut newest, &mut pause).await;

@@ -13,6 +13,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use contract::Timestamp;
 use contract::api::{Join, Login};
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use crate::Shared;
 use crate::api::{ApiFailure, Pass, path_segment};
@@ -42,7 +43,7 @@ impl<S: Send + Sync> FromRequestParts<S> for SessionToken {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, PageError> {
         let Ok(From(address)) = From::from_request_parts(parts, state).await;
-        let token = cookie(&parts.headers).ok_or(PageError::LoginNeeded)?.to_owned();
+        let token = Zeroizing::new(cookie(&parts.headers).ok_or(PageError::LoginNeeded)?.to_owned());
         Ok(Self(Pass { token, address }))
     }
 }
@@ -110,7 +111,7 @@ pub(crate) struct LoginForm {
     #[serde(default)]
     name: String,
     #[serde(default)]
-    token: String,
+    token: Zeroizing<String>,
     #[serde(default)]
     next: String,
 }
@@ -198,11 +199,11 @@ struct JoinPage<'a> {
 #[derive(Deserialize)]
 pub(crate) struct JoinForm {
     #[serde(default)]
-    join: String,
+    join: Zeroizing<String>,
     #[serde(default)]
-    password: String,
+    password: Zeroizing<String>,
     #[serde(default)]
-    again: String,
+    again: Zeroizing<String>,
 }
 
 /// `GET /join`. The join token is typed or pasted, never in an address.
@@ -227,7 +228,7 @@ pub(crate) async fn join(
         join: form.join.trim().to_owned(),
         token_sha256: None,
         token_pbkdf2: None,
-        password: Some(form.password),
+        password: Some((*form.password).clone()),
         csr: None,
     };
     match shared.api.join(&join, address).await {

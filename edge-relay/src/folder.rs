@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use contract::Code;
 use rustix::fs::{FlockOperation, flock};
+use zeroize::Zeroizing;
 
 use crate::error::RelayError;
 use crate::work::Failure;
@@ -58,10 +59,10 @@ impl Folder {
     ///
     /// # Errors
     /// [`RelayError::Missing`] before enrolment.
-    pub fn token(&self) -> Result<String, RelayError> {
+    pub fn token(&self) -> Result<Zeroizing<String>, RelayError> {
         let path = self.path("token");
-        match fs::read_to_string(&path) {
-            Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
+        match fs::read_to_string(&path).map(Zeroizing::new) {
+            Ok(text) if !text.trim().is_empty() => Ok(Zeroizing::new(text.trim().to_owned())),
             Ok(_) => Err(RelayError::Content { path, problem: "the token is empty; enrol this relay again".into() }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(RelayError::Missing {
                 path,

@@ -171,7 +171,7 @@ pub async fn join(
         shared.logins.wrong(stranger.address, "join");
         shared.counters.add("joins_refused", 1);
         // Who it claims to be is all that is known, and all that may be shown of the token.
-        let claimed = contract::api::JoinToken::parse(&join.join).map(|token| token.name).unwrap_or_default();
+        let claimed = contract::api::JoinToken::parse(&join.join).map(|token| token.name.clone()).unwrap_or_default();
         let deed = Deed::refused("join", &claimed, code.as_str());
         audit::record(shared.db.write(), &stranger, deed).await.map_err(Failure::from)?;
     }

@@ -36,14 +36,14 @@ pub async fn login(
     Body(body): Body,
 ) -> Result<Json<Session>, Refusal> {
     let body = Zeroizing::new(body);
-    let Login { name, token: secret } = decode(&body, MAX_BYTES).map_err(Failure::from)?;
-    let secret = Zeroizing::new(secret);
+    let login: Login = decode(&body, MAX_BYTES).map_err(Failure::from)?;
+    let (name, secret) = (login.name.clone(), login.token.as_str());
     if let Err(seconds) = shared.logins.check(stranger.address, &name) {
         shared.counters.add("logins_locked_out", 1);
         let message = format!("too many wrong logins; try again in {seconds} s");
         return Err(Failure::refuse(Code::RATE_LIMITED, message).into());
     }
-    let Some((identity, digest, user)) = recognise(&shared, &name, &secret).await? else {
+    let Some((identity, digest, user)) = recognise(&shared, &name, secret).await? else {
         shared.logins.wrong(stranger.address, &name);
         shared.counters.add("logins_wrong", 1);
         tracing::warn!(address = ?stranger.address, "a wrong login");
@@ -116,8 +116,7 @@ pub async fn password(
     Body(body): Body,
 ) -> Result<StatusCode, Refusal> {
     let body = Zeroizing::new(body);
-    let PasswordChange { old, new } = decode(&body, MAX_BYTES).map_err(Failure::from)?;
-    let (old, new) = (Zeroizing::new(old), Zeroizing::new(new));
+    let change: PasswordChange = decode(&body, MAX_BYTES).map_err(Failure::from)?;
     let name = who.identity.name;
     if !who.user {
         let message = "only users have passwords; a token is replaced by a new one";
@@ -127,7 +126,7 @@ pub async fn password(
         let message = format!("too many wrong passwords; try again in {seconds} s");
         return Err(Failure::refuse(Code::RATE_LIMITED, message).into());
     }
-    let changed = users::change_password(&shared, &actor, &name, &old, &new).await;
+    let changed = users::change_password(&shared, &actor, &name, &change.old, &change.new).await;
     if matches!(&changed, Err(Failure::Refused { field: Some(field), .. }) if field == "old") {
         shared.logins.wrong(actor.address, &name);
     }

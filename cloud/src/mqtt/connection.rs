@@ -8,6 +8,7 @@ use contract::topic::filter;
 use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, NetworkOptions, Packet};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use super::inbox::{Inbox, Signal};
 use super::publisher::Publisher;
@@ -68,6 +69,7 @@ pub fn connect(
     counters: Arc<Counters>,
 ) -> Result<(Connection, Publisher), CloudError> {
     let token = std::fs::read_to_string(&config.mqtt_token_file)
+        .map(Zeroizing::new)
         .map_err(CloudError::io("read the cloud's token", &config.mqtt_token_file))?;
     let mut options = MqttOptions::new(&config.client_id, &config.broker_host, config.broker_port);
     options
