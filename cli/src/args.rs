@@ -174,7 +174,7 @@ pub struct Up {
     /// Number of virtual boards.
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=32))]
     pub boards: u8,
-    /// What the virtual boards are: processes of this machine, Arduino Unos in simavr, or Cortex-M4s in QEMU.
+    /// What the virtual boards are: processes of this machine, Arduino Unos or Megas in simavr, or Cortex-M4s in QEMU.
     #[arg(long, default_value = "native", value_name = "BOARD", value_parser = BOARDS)]
     pub board: String,
     /// Pace the virtual boards' serial lines to so many bits per second, as real ones; 0 is as fast as it goes.
@@ -507,7 +507,7 @@ pub struct Relay {
 }
 
 /// Board types that this machine can stand in for.
-const BOARDS: [&str; 3] = ["native", "uno", "cortex-m4"];
+const BOARDS: [&str; 4] = ["native", "uno", "mega2560", "cortex-m4"];
 
 /// `tinymlaas board`.
 #[derive(Debug, Clone, ClapArgs)]
@@ -521,7 +521,7 @@ pub struct Board {
     /// What it is.
     #[arg(long, default_value = "native", value_name = "BOARD", value_parser = BOARDS)]
     pub board: String,
-    /// Pace the serial line to so many bits per second, as a real one; 0 is as fast as it goes. An Uno keeps its own.
+    /// Pace the serial line to so many bits per second, as a real one; 0 is as fast as it goes. An Arduino keeps its own.
     #[arg(long, default_value_t = 0)]
     pub baud: u32,
 }

@@ -35,7 +35,7 @@ const FLASHING: Duration = Duration::from_secs(12);
 const SKETCH: &str = "sketch";
 
 fn main() {
-    let mut missing = virtual_board::simulator::missing_for_uno();
+    let mut missing = virtual_board::simulator::Arduino::Uno.missing();
     missing.extend(virtual_board::Machine::CortexM4.missing());
     if !Path::new("/usr/bin/arduino-builder").exists() {
         missing.push("arduino-builder");
@@ -131,7 +131,7 @@ async fn builds() -> String {
     let board = json!({
         "board": SKETCH, "title": "An Uno with Arduino's core", "toolchain": "arduino-cli", "target": "arduino:avr:uno",
         "firmware": "arduino", "flash_bytes": 32256, "ram_bytes": 2048, "stack_bytes": 100, "baud": 115_200,
-        "programmer": "arduino-cli", "reset": "frame", "usb": [],
+        "programmer": "arduino-cli", "reset": "dtr", "usb": [],
     });
     std::fs::create_dir_all(bench.path("relay/boards")).unwrap();
     std::fs::write(bench.path("relay/boards/sketch.json"), board.to_string()).unwrap();

@@ -53,7 +53,11 @@ uint32_t board_stack_left(void)
     return (uint32_t)(at - &__bss_end);
 }
 
+#ifdef USART_RX_vect
 ISR(USART_RX_vect)
+#else /* a chip with several */
+ISR(USART0_RX_vect)
+#endif
 {
     uint8_t byte = UDR0;
     uint8_t next = (uint8_t)((ring_head + 1) % RING);

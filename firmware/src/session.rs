@@ -6,6 +6,7 @@ mod ask;
 mod drive;
 mod flasher;
 mod inference;
+mod quiet;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ pub use ask::{Ask, hello};
 pub use drive::{DriveError, Event, Link, drive};
 pub use flasher::{FlashReport, Flasher};
 pub use inference::{Inference, Outcome};
+pub use quiet::Quiet;
 
 /// Sequence numbers of a port: 1 to 255 and round again. Keep one for as long as the port is
 /// open, so that a late answer to an earlier session is never taken for one to this.

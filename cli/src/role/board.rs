@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use virtual_board::Machine;
+use virtual_board::simulator::Arduino;
 
 use crate::args::Board;
 use crate::exit::Failure;
@@ -11,8 +12,10 @@ use crate::role;
 /// Runs the board until a signal or the end of the lifeline.
 pub fn run(board: Board) -> Result<(), Failure> {
     role::start_logging();
+    if let Some(arduino) = Arduino::of(&board.board) {
+        return Err(become_one(arduino, &board));
+    }
     let machine = match board.board.as_str() {
-        "uno" => return Err(uno(&board)),
         "cortex-m4" => Machine::CortexM4,
         _ => Machine::Native,
     };
@@ -33,12 +36,14 @@ pub fn run(board: Board) -> Result<(), Failure> {
     virtual_board::run(&config, stop).map_err(|error| Failure::Environment(error.to_string()))
 }
 
-/// Becomes the simulator of an Uno: the same process, so that signals and the lifeline reach it. Returns only a failure.
-fn uno(board: &Board) -> Failure {
+/// Becomes the simulator of an Arduino: the same process, so that signals and the lifeline reach it. Returns only a failure.
+fn become_one(arduino: Arduino, board: &Board) -> Failure {
     use std::os::unix::process::CommandExt as _;
-    let failed = |error: &dyn std::fmt::Display| Failure::Environment(format!("the Uno cannot be simulated: {error}"));
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::Environment(format!("a board of type '{}' cannot be simulated: {error}", arduino.board()))
+    };
     let cache = board.dir.parent().unwrap_or(&board.dir).join(".simulators");
-    match virtual_board::simulator::uno(board.name.as_str(), &board.dir, &cache) {
+    match arduino.command(board.name.as_str(), &board.dir, &cache) {
         Ok(mut command) => failed(&command.exec()),
         Err(error) => failed(&error),
     }

@@ -89,9 +89,8 @@ async fn port(number: u16, what: &str, option: &str) -> Result<(), Failure> {
 /// Whether the machine has what stands in for such a board, and what builds for it.
 fn simulator(board: &str) -> Result<(), Failure> {
     let missing = match board {
-        "uno" => virtual_board::simulator::missing_for_uno(),
         "cortex-m4" => virtual_board::Machine::CortexM4.missing(),
-        _ => Vec::new(),
+        other => virtual_board::simulator::Arduino::of(other).map(|arduino| arduino.missing()).unwrap_or_default(),
     };
     if missing.is_empty() {
         return Ok(());

@@ -1,6 +1,7 @@
 //! Boards that are more than a process: an Arduino Uno in simavr and a Cortex-M4 in QEMU, from the demo's first line on.
 
 use contract::state::DeviceStatus;
+use virtual_board::simulator::Arduino;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -37,17 +38,26 @@ fn demo(board: &str) -> Fleet {
     fleet
 }
 
-#[test]
-fn digits_on_an_arduino_uno() {
-    let missing = virtual_board::simulator::missing_for_uno();
+fn digits(test: &str, arduino: Arduino) {
+    let missing = arduino.missing();
     if !missing.is_empty() {
-        eprintln!("SKIPPED digits_on_an_arduino_uno: apt install {}", missing.join(" "));
+        eprintln!("SKIPPED {test}: apt install {}", missing.join(" "));
         return;
     }
     let _chip = chip();
-    let fleet = demo("uno");
+    let fleet = demo(arduino.board());
     let latency = fleet.readings("board-1", 1)[0].latency_us;
-    eprintln!("digits on an ATmega328P at 16 MHz: {latency:?} us");
+    eprintln!("digits on {} at 16 MHz: {latency:?} us", arduino.board());
+}
+
+#[test]
+fn digits_on_an_arduino_uno() {
+    digits("digits_on_an_arduino_uno", Arduino::Uno);
+}
+
+#[test]
+fn digits_on_an_arduino_mega() {
+    digits("digits_on_an_arduino_mega", Arduino::Mega2560);
 }
 
 #[test]
@@ -100,7 +110,7 @@ fn uploaded_tflite_models_run_on_a_cortex_m4() {
 
 #[test]
 fn an_uploaded_tflite_model_runs_on_an_arduino_uno() {
-    let missing = virtual_board::simulator::missing_for_uno();
+    let missing = Arduino::Uno.missing();
     if !missing.is_empty() {
         eprintln!("SKIPPED an_uploaded_tflite_model_runs_on_an_arduino_uno: apt install {}", missing.join(" "));
         return;

@@ -75,12 +75,14 @@ pub struct SerialLine {
     plug: Plug,
     baud: u32,
     open: Option<(TTYPort, Link)>,
+    /// The board may have been reset, and nobody has taken note of it.
+    reset: bool,
 }
 
 impl SerialLine {
     /// A line that is not open yet.
     pub fn new(plug: Plug, baud: u32) -> Self {
-        Self { plug, baud, open: None }
+        Self { plug, baud, open: None, reset: false }
     }
 
     /// Changes the speed; a port that is open at another one is closed.
@@ -106,6 +108,15 @@ impl SerialLine {
         self.open = None;
     }
 
+    /// Opens the port, and tells whether that, or a pulse, may have reset the board since this was asked last.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub fn was_reset(&mut self) -> Result<bool, Fault> {
+        self.opened()?;
+        Ok(std::mem::take(&mut self.reset))
+    }
+
     /// Opens the port unless it is open: exclusively (TIOCEXCL and an advisory lock).
     fn opened(&mut self) -> Result<&mut (TTYPort, Link), Fault> {
         if self.open.is_none() {
@@ -114,6 +125,7 @@ impl SerialLine {
             let port = port.map_err(|error| self.why(&error))?;
             self.check_plug()?; // the board may have gone while the port was opened
             let seed = uuid::Uuid::new_v4().as_bytes()[0];
+            self.reset = true;
             self.open = Some((port, Link { seq: Seq::starting_at(seed), ..Link::default() }));
         }
         self.open.as_mut().ok_or_else(|| Fault::Lost(self.plug.port.clone()))

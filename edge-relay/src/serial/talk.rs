@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use firmware::message::{BoardMessage, Info, NakCode};
-use firmware::session::{Event, Inference, Outcome, SessionError};
+use firmware::message::{BoardMessage, HostMessage, Info, NakCode};
+use firmware::session::{Ask, Event, Inference, Outcome, Quiet, SessionError};
 
 use super::port::{Fault, SerialLine};
 use super::programmer::Programmer;
@@ -27,11 +27,35 @@ pub enum Condition {
 /// # Errors
 /// [`Fault`], also if neither firmware nor bootloader answers.
 pub fn condition(line: &mut SerialLine, programmer: &dyn Programmer, ear: &mut Ear) -> Result<Condition, Fault> {
-    match line.run(&mut programmer.hello(), &mut |event| ear.hear(event)) {
+    match programmer.hello(line, ear) {
         Ok(BoardMessage::Info(info)) => Ok(Condition::Running(Box::new(info))),
         Ok(_) | Err(Fault::Session(_)) => programmer.unanswered(line, ear),
         Err(fault) => Err(fault),
     }
+}
+
+/// How long a bootloader waits for a programmer before it starts the firmware, and more on a busy machine.
+const BOOTING: Duration = Duration::from_secs(6);
+
+/// Asks for the firmware of a board that opening the port may have reset. Its bootloader waits for a programmer first,
+/// and every byte that it gets makes it wait longer, so nothing is sent before the firmware has said that it starts.
+///
+/// # Errors
+/// [`Fault`].
+pub fn hello_after_reset(line: &mut SerialLine, ear: &mut Ear) -> Result<BoardMessage, Fault> {
+    if line.was_reset()? {
+        let mut started = false;
+        let heard = line.run(&mut Quiet(BOOTING), &mut |event| {
+            started |= matches!(event, Event::Started(_));
+            ear.hear(event) && !started
+        });
+        match heard {
+            Err(Fault::Stopped) if started => {}
+            other => other?,
+        }
+    }
+    let mut ask = Ask::new(HostMessage::Hello, Duration::from_millis(500), 20);
+    line.run(&mut ask, &mut |event| ear.hear(event))
 }
 
 /// How often a vector without an answer is sent again in a self-test.

@@ -165,9 +165,11 @@ pub(super) fn no_firmware() -> Failure {
 /// `identify`.
 pub(super) async fn identify(worker: &mut Worker, ticket: &Arc<Ticket>) -> Result<Done, Halt> {
     board(worker)?;
+    let programmer = programmer(worker)?;
     connected(worker, ticket).await?;
     let (relay, device) = (worker.relay.clone(), worker.slot.name.clone());
     let asked = at_board(&relay, ticket, &device, &mut worker.line, (Phase::Serial, 0.0, 1.0), move |line, ear| {
+        programmer.hello(line, ear)?; // it may have to start first
         let mut ask = Ask::new(HostMessage::Identify, Duration::from_millis(500), 4);
         line.run(&mut ask, &mut |event| ear.hear(event))
     })

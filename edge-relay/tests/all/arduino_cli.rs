@@ -8,7 +8,7 @@ use crate::model::{Kind, make};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sketch_is_built_uploaded_and_verified() {
-    let mut missing = virtual_board::simulator::missing_for_uno();
+    let mut missing = virtual_board::simulator::Arduino::Uno.missing();
     if !std::path::Path::new("/usr/bin/arduino-builder").exists() {
         missing.push("arduino-builder");
     }
@@ -22,7 +22,7 @@ async fn a_sketch_is_built_uploaded_and_verified() {
     let board = json!({
         "board": "sketch", "title": "An Uno with Arduino's core", "toolchain": "arduino-cli", "target": "arduino:avr:uno",
         "firmware": "arduino", "flash_bytes": 32256, "ram_bytes": 2048, "stack_bytes": 300, "baud": 115_200,
-        "programmer": "arduino-cli", "reset": "frame", "usb": [],
+        "programmer": "arduino-cli", "reset": "dtr", "usb": [],
     });
     let folder = bench.path("relay").join("boards");
     std::fs::create_dir_all(&folder).unwrap();

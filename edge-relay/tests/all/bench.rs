@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use tempfile::TempDir;
+use virtual_board::simulator::Arduino;
 
 use crate::host::Host;
 
@@ -170,9 +171,14 @@ impl Bench {
 
     /// An Arduino Uno in simavr with its bootloader.
     pub fn add_uno(&mut self, number: usize) {
+        self.add_arduino(Arduino::Uno, number);
+    }
+
+    /// Any of them.
+    pub fn add_arduino(&mut self, arduino: Arduino, number: usize) {
         let name = format!("board-{number}");
         let dir = self.path("boards").join(&name);
-        let mut command = virtual_board::simulator::uno(&name, &dir, Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap();
+        let mut command = arduino.command(&name, &dir, Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap();
         self.boards.push(Process::start(&mut command));
     }
 

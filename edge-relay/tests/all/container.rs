@@ -62,7 +62,7 @@ fn spied(bench: &Bench, what: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn builds_and_flashes_run_in_containers() {
     const NAME: &str = "builds_and_flashes_run_in_containers";
-    let missing = virtual_board::simulator::missing_for_uno();
+    let missing = virtual_board::simulator::Arduino::Uno.missing();
     if !missing.is_empty() {
         return eprintln!("SKIPPED {NAME}: apt install {}", missing.join(" "));
     }

@@ -14,6 +14,7 @@ mod figures;
 mod host;
 mod keys;
 mod main_job;
+mod mega;
 mod model;
 mod outage;
 mod promises;

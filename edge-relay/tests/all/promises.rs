@@ -120,7 +120,7 @@ async fn a_device_that_comes_or_goes_is_on_mqtt_within_a_second() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_programmer_that_fails_for_good_is_rolled_back() {
-    let missing = virtual_board::simulator::missing_for_uno();
+    let missing = virtual_board::simulator::Arduino::Uno.missing();
     if !missing.is_empty() {
         eprintln!("SKIPPED a_programmer_that_fails_for_good_is_rolled_back: apt install {}", missing.join(" "));
         return;

@@ -7,6 +7,7 @@ use model_compiler::artifact::{self, Contents};
 use model_compiler::import::{self, ImportLimits};
 use model_compiler::{CompileOptions, Data, codegen, compile, optimize};
 use serde_json::Value;
+use virtual_board::simulator::Arduino;
 
 use crate::bench::{Bench, CHIP};
 use crate::model::{self, Model};
@@ -78,10 +79,9 @@ async fn real_models_answer_as_tflite_does_on_a_cortex_m4() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_real_model_answers_as_tflite_does_on_an_uno() {
-    let test = "a_real_model_answers_as_tflite_does_on_an_uno";
-    let missing = virtual_board::simulator::missing_for_uno();
+/// Installs hello_world on a board of so many bytes of RAM and looks how much stack it has needed.
+async fn hello_world(test: &str, arduino: Arduino, ram: u64, most: u64) {
+    let missing = arduino.missing();
     if !missing.is_empty() {
         eprintln!("SKIPPED {test}: apt install {}", missing.join(" "));
         return;
@@ -89,12 +89,22 @@ async fn a_real_model_answers_as_tflite_does_on_an_uno() {
     let Some(model) = real(test, "hello_world", 32) else { return };
     let _chip = CHIP.lock().await;
     let mut bench = Bench::new().await;
-    bench.add_uno(1);
+    bench.add_arduino(arduino, 1);
     bench.start_relay();
     bench.host.devices(1).await;
     let detail = install(&bench, "hello_world", &model, 32).await;
-    let free = 2048 - detail["build"]["ram_bytes"].as_u64().unwrap();
+    let free = ram - detail["build"]["ram_bytes"].as_u64().unwrap();
     let stack = free - detail["self_test"]["stack_left_bytes"].as_u64().unwrap();
     eprintln!("hello_world: {stack} bytes of stack");
-    assert!(stack < 340, "hello_world needs {stack} bytes of stack, and the board's file keeps 400");
+    assert!(stack < most, "hello_world needs {stack} bytes of stack, and the board's file keeps 400");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_model_answers_as_tflite_does_on_an_uno() {
+    hello_world("a_real_model_answers_as_tflite_does_on_an_uno", Arduino::Uno, 2048, 340).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_model_answers_as_tflite_does_on_a_mega() {
+    hello_world("a_real_model_answers_as_tflite_does_on_a_mega", Arduino::Mega2560, 8192, 340).await;
 }

@@ -71,7 +71,7 @@ fn flash(dir: &Path, tty: &Path) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lines_of_other_firmware_become_readings() {
-    let missing = virtual_board::simulator::missing_for_uno();
+    let missing = virtual_board::simulator::Arduino::Uno.missing();
     if !missing.is_empty() {
         eprintln!("SKIPPED lines_of_other_firmware_become_readings: apt install {}", missing.join(" "));
         return;

@@ -7,7 +7,7 @@ use crate::model::{Kind, make};
 
 /// Says so and returns true where the packages are missing.
 fn skipped(test: &str) -> bool {
-    let missing = virtual_board::simulator::missing_for_uno();
+    let missing = virtual_board::simulator::Arduino::Uno.missing();
     if !missing.is_empty() {
         eprintln!("SKIPPED {test}: apt install {}", missing.join(" "));
     }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use firmware::message::{HostMessage, ResetMode};
+use firmware::message::{BoardMessage, HostMessage, ResetMode};
 use firmware::session::{Ask, Event, FlashReport};
 use serde::Deserialize;
 
@@ -14,7 +14,7 @@ use crate::boards::BoardType;
 use crate::build::{Folder, arduino_cli};
 use crate::device::line::Ear;
 use crate::serial::port::{Fault, SerialLine};
-use crate::serial::talk::Condition;
+use crate::serial::talk::{self, Condition};
 
 /// A megabyte to an ESP32 at 921,600 bit/s takes some ten seconds; to others at 115,200, a minute and a half.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -27,6 +27,7 @@ const ATTEMPTS: u32 = 3;
 #[derive(Debug, Clone)]
 pub struct ArduinoCli {
     fqbn: String,
+    resets: bool,
     work: PathBuf,
 }
 
@@ -40,7 +41,7 @@ struct Failed {
 impl ArduinoCli {
     /// For a board whose target is an FQBN.
     pub fn new(board: &BoardType, work: &Path) -> Self {
-        Self { fqbn: board.target.clone(), work: work.to_owned() }
+        Self { fqbn: board.target.clone(), resets: board.reset == "dtr", work: work.to_owned() }
     }
 
     fn attempt(&self, line: &mut SerialLine, folder: &Folder, ear: &mut Ear) -> Result<(), Fault> {
@@ -115,9 +116,11 @@ impl Programmer for ArduinoCli {
         Ok(())
     }
 
-    /// Opening the port may have reset the board, and a bootloader may wait for a programmer first.
-    fn hello(&self) -> Ask {
-        Ask::new(HostMessage::Hello, Duration::from_millis(500), 20)
+    fn hello(&self, line: &mut SerialLine, ear: &mut Ear) -> Result<BoardMessage, Fault> {
+        if self.resets {
+            return talk::hello_after_reset(line, ear);
+        }
+        line.run(&mut Ask::new(HostMessage::Hello, Duration::from_millis(500), 20), &mut |event| ear.hear(event))
     }
 
     fn unanswered(&self, _: &mut SerialLine, _: &mut Ear) -> Result<Condition, Fault> {

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use firmware::message::{BoardMessage, HostMessage};
-use firmware::session::{Ask, Event, FlashReport};
+use firmware::message::BoardMessage;
+use firmware::session::{Event, FlashReport};
 
 use super::tool::Tool;
 use super::{Programmer, tool};
@@ -20,7 +20,7 @@ use crate::build::{Builder, Engine, Folder, process};
 use crate::config::Builds;
 use crate::device::line::Ear;
 use crate::serial::port::{Fault, SerialLine};
-use crate::serial::talk::Condition;
+use crate::serial::talk::{self, Condition};
 
 /// Writing and reading back the 248 kB of a Mega at 115,200 bit/s takes 55 s.
 const LIMIT: Duration = Duration::from_secs(150);
@@ -179,16 +179,14 @@ impl Programmer for Avrdude {
         line.pulse()
     }
 
-    /// Opening the port has reset the board, and its bootloader waits for a programmer first: up to two seconds.
-    fn hello(&self) -> Ask {
-        Ask::new(HostMessage::Hello, Duration::from_millis(500), 20)
+    fn hello(&self, line: &mut SerialLine, ear: &mut Ear) -> Result<BoardMessage, Fault> {
+        talk::hello_after_reset(line, ear)
     }
 
     fn unanswered(&self, line: &mut SerialLine, ear: &mut Ear) -> Result<Condition, Fault> {
-        // What came right after the reset may have been taken for a programmer's by the bootloader, which then waits for
-        // more: one reset more, and it counts.
+        // Something may have come to the bootloader all the same: one reset more, and it counts.
         line.pulse()?;
-        match line.run(&mut self.hello(), &mut |event| ear.hear(event)) {
+        match self.hello(line, ear) {
             Ok(BoardMessage::Info(info)) => Ok(Condition::Running(Box::new(info))),
             // A bootloader cannot tell what is in the flash, and whoever wrote it owes us no answer.
             Ok(_) | Err(Fault::Session(_)) => Ok(Condition::Foreign),

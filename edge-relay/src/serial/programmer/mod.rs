@@ -6,7 +6,8 @@ mod tml;
 mod tool;
 mod uf2;
 
-use firmware::session::{Ask, FlashReport, hello};
+use firmware::message::BoardMessage;
+use firmware::session::{FlashReport, hello};
 
 use super::port::{Fault, SerialLine};
 use super::talk::Condition;
@@ -40,8 +41,11 @@ pub trait Programmer: Send {
     fn reset(&self, line: &mut SerialLine, ear: &mut Ear) -> Result<(), Fault>;
 
     /// Asks for the firmware, with the patience that the board's start needs.
-    fn hello(&self) -> Ask {
-        hello()
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn hello(&self, line: &mut SerialLine, ear: &mut Ear) -> Result<BoardMessage, Fault> {
+        line.run(&mut hello(), &mut |event| ear.hear(event))
     }
 
     /// What to make of a board on which no firmware of ours answers.

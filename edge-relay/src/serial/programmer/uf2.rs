@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use firmware::message::{HostMessage, ResetMode};
+use firmware::message::{BoardMessage, HostMessage, ResetMode};
 use firmware::session::{Ask, Event, FlashReport};
 
 use super::tool::Tool;
@@ -285,8 +285,8 @@ impl Programmer for Uf2 {
     }
 
     /// Its USB comes up with its firmware.
-    fn hello(&self) -> Ask {
-        Ask::new(HostMessage::Hello, Duration::from_millis(500), 20)
+    fn hello(&self, line: &mut SerialLine, ear: &mut Ear) -> Result<BoardMessage, Fault> {
+        line.run(&mut Ask::new(HostMessage::Hello, Duration::from_millis(500), 20), &mut |event| ear.hear(event))
     }
 
     fn unanswered(&self, _: &mut SerialLine, _: &mut Ear) -> Result<Condition, Fault> {

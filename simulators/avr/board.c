@@ -1,15 +1,16 @@
-/* An Arduino Uno as a process: an ATmega328P on libsimavr whose UART is a pseudo terminal.
+/* An Arduino board as a process: its AVR on libsimavr, whose first UART is a pseudo terminal.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
  * This program links libsimavr (GPL-3) and is under that license, unlike the rest of the repository. Nothing else
  * links it or contains it: it is compiled where it is needed and talked to over a serial port, as a board is.
  *
- *     uno NAME DIR BOOTLOADER.hex
+ *     board TYPE CHIP NAME DIR BOOTLOADER.hex
  *
+ * TYPE is the board's name for device discovery, such as uno, and CHIP simavr's for its chip, such as atmega328p.
  * DIR gets what device discovery reads (board.json and the link tty) and flash.bin, which is the chip's flash itself,
  * mapped: what the bootloader has programmed is there after any kill, as in a real chip after a power cut.
- * A pseudo terminal has no DTR, so opening the port resets the chip, as opening the port of a real Uno does.
+ * A pseudo terminal has no DTR, so opening the port resets the chip, as opening the port of a real board does.
  * Ends on SIGTERM, on SIGINT, and when standard input closes if TINYMLAAS_LIFELINE is set.
  */
 #define _GNU_SOURCE
@@ -40,8 +41,7 @@
 
 #define CLOCK_HZ 16000000ul
 /* simavr keeps a few bytes beyond the end of the flash. */
-#define FLASH_BYTES 32768u
-#define FLASH_FILE (FLASH_BYTES + 16u)
+#define FLASH_BEYOND 16u
 /* How much of the chip's time is simulated between two looks at the line. */
 #define SLICE_CYCLES (CLOCK_HZ / 500)
 /* The file system's moment for the link and board.json is short; paths are too. */
@@ -73,7 +73,7 @@ static void on_signal(int number)
 
 static void die(const char *what)
 {
-    fprintf(stderr, "uno: %s: %s\n", what, strerror(errno));
+    fprintf(stderr, "board: %s: %s\n", what, strerror(errno));
     exit(1);
 }
 
@@ -161,17 +161,17 @@ static void serial_number(const char *dir, char *number, size_t size)
 }
 
 /* Tells device discovery who is here. Names come from the command line and contain nothing that JSON escapes. */
-static void publish(const char *dir, const char *name, const char *number)
+static void publish(const char *dir, const char *type, const char *name, const char *number)
 {
     FILE *file = fopen(in(dir, "board.json.new"), "we");
     if (file == NULL) {
         die("cannot write board.json");
     }
     fprintf(file,
-            "{\n  \"board\": \"uno\",\n  \"name\": \"%s\",\n  \"serial_number\": \"%s\",\n"
-            "  \"product\": \"Arduino Uno in simavr\",\n  \"manufacturer\": \"TinyMLaaS\",\n  \"port\": \"tty\",\n"
+            "{\n  \"board\": \"%s\",\n  \"name\": \"%s\",\n  \"serial_number\": \"%s\",\n"
+            "  \"product\": \"%s in simavr\",\n  \"manufacturer\": \"TinyMLaaS\",\n  \"port\": \"tty\",\n"
             "  \"terminal\": \"%s\",\n  \"process\": %d\n}\n",
-            name, number, line.path, (int)getpid());
+            type, name, number, chip.avr->mmcu, line.path, (int)getpid());
     if (fclose(file) != 0 || rename(in(dir, "board.json.new"), in(dir, "board.json")) != 0) {
         die("cannot write board.json");
     }
@@ -217,42 +217,47 @@ static void quiet(avr_t *avr, const int level, const char *format, va_list argum
     }
 }
 
-static void chip_make(const char *dir, const char *bootloader)
+static void chip_make(const char *dir, const char *name, const char *bootloader)
 {
     uint32_t flags = 0;
     uint32_t size = 0;
     uint32_t start = 0;
     uint8_t *boot;
     uint8_t *flash;
+    uint32_t flash_bytes;
     struct stat stat;
-    int file = open(in(dir, "flash.bin"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    int fresh = file >= 0 && fstat(file, &stat) == 0 && stat.st_size < (off_t)FLASH_BYTES;
-    if (file < 0 || (fresh && ftruncate(file, FLASH_FILE) != 0)) {
+    int file;
+    int fresh;
+
+    avr_global_logger_set(quiet);
+    chip.avr = avr_make_mcu_by_name(name);
+    if (chip.avr == NULL) {
+        fprintf(stderr, "board: this libsimavr has no %s\n", name);
+        exit(1);
+    }
+    avr_init(chip.avr);
+    flash_bytes = chip.avr->flashend + 1u;
+    file = open(in(dir, "flash.bin"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    fresh = file >= 0 && fstat(file, &stat) == 0 && stat.st_size != (off_t)flash_bytes + FLASH_BEYOND;
+    if (file < 0 || (fresh && ftruncate(file, (off_t)flash_bytes + FLASH_BEYOND) != 0)) {
         die("cannot make flash.bin");
     }
-    flash = mmap(NULL, FLASH_FILE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    flash = mmap(NULL, flash_bytes + FLASH_BEYOND, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (flash == MAP_FAILED) {
         die("cannot map flash.bin");
     }
     close(file);
     if (fresh) {
-        memset(flash, 0xFF, FLASH_BYTES);
+        memset(flash, 0xFF, flash_bytes);
     }
     boot = read_ihex_file(bootloader, &size, &start);
-    if (boot == NULL || start >= FLASH_BYTES || size > FLASH_BYTES - start) {
-        fprintf(stderr, "uno: %s is no bootloader of an ATmega328P\n", bootloader);
+    if (boot == NULL || start >= flash_bytes || size > flash_bytes - start) {
+        fprintf(stderr, "board: %s is no bootloader of an %s\n", bootloader, name);
         exit(1);
     }
     memcpy(flash + start, boot, size);
     free(boot);
 
-    avr_global_logger_set(quiet);
-    chip.avr = avr_make_mcu_by_name("atmega328p");
-    if (chip.avr == NULL) {
-        fprintf(stderr, "uno: this libsimavr has no ATmega328P\n");
-        exit(1);
-    }
-    avr_init(chip.avr);
     free(chip.avr->flash);
     chip.avr->flash = flash;
     chip.avr->codeend = chip.avr->flashend;
@@ -287,13 +292,13 @@ static void chip_run(void)
     }
     chip.lived += chip.avr->cycle - begin;
     if (state == cpu_Done || state == cpu_Crashed) {
-        fprintf(stderr, "uno: the program crashed the chip: reset\n");
+        fprintf(stderr, "board: the program crashed the chip: reset\n");
         chip_reset();
     }
 }
 
 /* Looks whether a host has come or gone, and moves bytes. */
-static void line_serve(const char *dir, const char *name, const char *number)
+static void line_serve(const char *dir, const char *type, const char *name, const char *number)
 {
     uint8_t byte;
     struct pollfd ask = { line.master, POLLIN, 0 };
@@ -313,7 +318,7 @@ static void line_serve(const char *dir, const char *name, const char *number)
             close(line.master);
             close(line.opens);
             line_open(dir);
-            publish(dir, name, number);
+            publish(dir, type, name, number);
         }
     }
     if (!here) {
@@ -349,15 +354,19 @@ int main(int count, char **arguments)
 {
     char number[64] = "";
     struct sigaction action = { .sa_handler = on_signal };
+    const char *type;
+    const char *name;
     const char *dir;
     int lock;
     uint64_t began;
     uint64_t behind = 0;
-    if (count != 4) {
-        fprintf(stderr, "usage: uno NAME DIR BOOTLOADER.hex\n");
+    if (count != 6) {
+        fprintf(stderr, "usage: board TYPE CHIP NAME DIR BOOTLOADER.hex\n");
         return 2;
     }
-    dir = arguments[2];
+    type = arguments[1];
+    name = arguments[3];
+    dir = arguments[4];
     if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
         die(dir);
     }
@@ -368,10 +377,10 @@ int main(int count, char **arguments)
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
-    chip_make(dir, arguments[3]);
+    chip_make(dir, arguments[2], arguments[5]);
     serial_number(dir, number, sizeof number);
     line_open(dir);
-    publish(dir, arguments[1], number);
+    publish(dir, type, name, number);
     chip_reset();
 
     began = now_us();
@@ -379,7 +388,7 @@ int main(int count, char **arguments)
         uint64_t due;
         uint64_t now;
         chip_run();
-        line_serve(dir, arguments[1], number);
+        line_serve(dir, type, name, number);
         due = began + chip.lived * 1000000u / CLOCK_HZ;
         now = now_us();
         if (due > now) {
@@ -392,6 +401,6 @@ int main(int count, char **arguments)
     }
     unlink(in(dir, "board.json"));
     unlink(in(dir, "tty"));
-    fprintf(stderr, "uno: unplugged; the host was %llu ms too slow\n", (unsigned long long)(behind / 1000u));
+    fprintf(stderr, "board: unplugged; the host was %llu ms too slow\n", (unsigned long long)(behind / 1000u));
     return 0;
 }
