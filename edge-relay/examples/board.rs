@@ -1,4 +1,4 @@
-//! One virtual board as a process of its own, for the tests: `board NAME DIR BAUD [cortex-m4]`.
+//! One virtual board as a process of its own, for the tests: `board NAME DIR BAUD [cortex-m4|microbit]`.
 
 use std::sync::atomic::AtomicBool;
 
@@ -7,9 +7,13 @@ use virtual_board::Machine;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [name, dir, baud, kind @ ..] = arguments.as_slice() else {
-        return Err("usage: board NAME DIR BAUD [cortex-m4]".into());
+        return Err("usage: board NAME DIR BAUD [cortex-m4|microbit]".into());
     };
-    let machine = if kind.is_empty() { Machine::Native } else { Machine::CortexM4 };
+    let machine = match kind.first().map(String::as_str) {
+        None => Machine::Native,
+        Some("microbit") => Machine::Microbit,
+        Some(_) => Machine::CortexM4,
+    };
     let mut config = virtual_board::BoardConfig::of(machine, name.as_str(), dir);
     config.baud = baud.parse()?;
     virtual_board::run(&config, &AtomicBool::new(false))?;

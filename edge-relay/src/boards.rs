@@ -35,7 +35,7 @@ pub struct BoardType {
     /// What the programmer has to know.
     #[serde(default)]
     pub upload: Upload,
-    /// How it is reset: `frame` (a RESET frame) or `dtr` (the port's DTR line, as opening the port does).
+    /// How it is reset: `frame` (a RESET frame), `dtr` (the port's DTR line, as opening the port does) or `probe`.
     pub reset: String,
     /// USB ids by which it is recognised, `vid:pid` in hexadecimal.
     pub usb: Vec<String>,
@@ -59,6 +59,9 @@ pub struct Upload {
     /// Where its flash begins, in hexadecimal.
     #[serde(default)]
     pub address: String,
+    /// Which debug probe: `VID:PID:SERIAL`, `own` for the USB device of the board's serial port, empty for the only one.
+    #[serde(default)]
+    pub probe: String,
 }
 
 const FILES: &[&str] = &[
@@ -70,6 +73,8 @@ const FILES: &[&str] = &[
     include_str!("../boards/cortex-m4.json"),
     include_str!("../boards/nano33ble.json"),
     include_str!("../boards/pico.json"),
+    include_str!("../boards/microbit.json"),
+    include_str!("../boards/microbit2.json"),
     include_str!("../boards/esp32.json"),
     include_str!("../boards/esp32s3.json"),
 ];

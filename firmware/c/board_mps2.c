@@ -1,8 +1,6 @@
 /* Cortex-M on ARM's MPS2 boards, which QEMU emulates (mps2-an386: Cortex-M4): CMSDK UART 0, CMSDK timer 0. */
 #include "board.h"
 
-#include <stdlib.h>
-
 #ifndef TML_CLOCK_HZ
 #define TML_CLOCK_HZ 25000000u
 #endif
@@ -19,7 +17,6 @@
 #define TIMER_RELOAD REG(0x40000008u)
 #define NVIC_ENABLE REG(0xE000E100u)
 #define NVIC_CLEAR_PENDING REG(0xE000E280u)
-#define SCB_AIRCR REG(0xE000ED0Cu)
 
 enum {
     TX_FULL = 1,
@@ -33,64 +30,8 @@ enum {
 
 const char board_name[] = TML_BOARD;
 
-/* The linker script's. */
-extern uint32_t data_from[], data_begin[], data_end[], bss_begin[], bss_end[], stack_top[];
-
-int main(void);
-
-#define PAINT 0xC5C5C5C5u
-
 static uint32_t last_value;
 static uint64_t ticks_so_far;
-
-void reset_handler(void);
-void reset_handler(void)
-{
-    uint32_t *at;
-    const uint32_t *from = data_from;
-    uint32_t *stack;
-    __asm__ volatile("mov %0, sp" : "=r"(stack));
-    for (at = data_begin; at < data_end; at++) {
-        *at = *from++;
-    }
-    for (at = bss_begin; at < bss_end; at++) {
-        *at = 0;
-    }
-    /* The rest up to the stack is painted, so that board_stack_left() can tell how deep it has been. */
-    for (at = bss_end; at < stack - 16; at++) {
-        *at = PAINT;
-    }
-    (void)main();
-    board_reset(0);
-}
-
-/* Any fault starts the firmware anew; the host sees that by an INFO that it did not ask for. */
-__attribute__((noreturn)) static void fault_handler(void)
-{
-    board_reset(0);
-    for (;;) {
-    }
-}
-
-/* The C library's would want an operating system. */
-void abort(void)
-{
-    fault_handler();
-}
-
-/* Stack pointer, reset, NMI and the faults. Interrupts only wake, see board_read(). */
-__attribute__((section(".vectors"), used)) static void (*const vectors[7])(void) = {
-    (void (*)(void))stack_top, reset_handler, fault_handler, fault_handler, fault_handler, fault_handler, fault_handler,
-};
-
-uint32_t board_stack_left(void)
-{
-    const uint32_t *at = bss_end;
-    while (at < stack_top && *at == PAINT) {
-        at++;
-    }
-    return (uint32_t)((const uint8_t *)at - (const uint8_t *)bss_end);
-}
 
 void board_init(void)
 {
@@ -161,10 +102,4 @@ void board_identify(void)
 {
     static const char line[] = "identify: here I am\n";
     board_write((const uint8_t *)line, sizeof line - 1);
-}
-
-void board_reset(int bootloader)
-{
-    (void)bootloader; /* whoever runs the machine decides what comes next */
-    SCB_AIRCR = 0x05FA0004u;
 }

@@ -23,6 +23,10 @@ const CORE: [File; 6] = [
 /// models of a board, and compiling them once is enough.
 pub const MODEL_SIDE: &str = "tml_core.c";
 
+/// What Cortex-M boards without an operating system share: their start and their memory.
+const CORTEX_M: (File, File) =
+    (("cortex_m.c", include_str!("../c/cortex_m.c")), ("cortex_m.ld", include_str!("../c/cortex_m.ld")));
+
 /// What a kind of board adds to the core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Port {
@@ -37,8 +41,13 @@ const PORTS: &[Port] = &[
     Port { name: "native", files: &[("board_native.c", include_str!("../c/board_native.c"))], linker_script: None },
     Port {
         name: "mps2",
-        files: &[("board_mps2.c", include_str!("../c/board_mps2.c")), ("mps2.ld", include_str!("../c/mps2.ld"))],
-        linker_script: Some("mps2.ld"),
+        files: &[("board_mps2.c", include_str!("../c/board_mps2.c")), CORTEX_M.0, CORTEX_M.1],
+        linker_script: Some(CORTEX_M.1.0),
+    },
+    Port {
+        name: "nrf5",
+        files: &[("board_nrf5.c", include_str!("../c/board_nrf5.c")), CORTEX_M.0, CORTEX_M.1],
+        linker_script: Some(CORTEX_M.1.0),
     },
     Port {
         name: "arduino",

@@ -92,6 +92,7 @@ pub fn virtual_board(dir: &Path) -> Option<Found> {
             port: port.display().to_string(),
             generation: format!("{} {}", file.terminal, file.process),
             folder: Some(dir.to_owned()),
+            usb: None,
         },
     })
 }
@@ -128,6 +129,7 @@ impl UsbPorts {
         let serialport::SerialPortType::UsbPort(usb) = port.port_type else { return None };
         // Without a serial number the port has to stand for the device.
         let own = usb.serial_number.filter(|text| !text.trim().is_empty());
+        let exact = own.as_ref().map(|number| format!("{:04x}:{:04x}:{number}", usb.vid, usb.pid));
         let serial_number = own.unwrap_or_else(|| {
             let leaf = port.port_name.rsplit('/').next().unwrap_or_default();
             format!("{:04x}-{:04x}-{leaf}", usb.vid, usb.pid)
@@ -140,7 +142,7 @@ impl UsbPorts {
             product: usb.product,
             manufacturer: usb.manufacturer,
             usb: Some(format!("{:04x}:{:04x}", usb.vid, usb.pid)),
-            plug: Plug { generation: port.port_name.clone(), port: port.port_name, folder: None },
+            plug: Plug { generation: port.port_name.clone(), port: port.port_name, folder: None, usb: exact },
         })
     }
 }

@@ -26,6 +26,8 @@ pub struct Plug {
     pub generation: String,
     /// Folder of a virtual board.
     pub folder: Option<PathBuf>,
+    /// The USB device that it is, `vid:pid:serial`, where it has a serial number.
+    pub usb: Option<String>,
 }
 
 impl Plug {

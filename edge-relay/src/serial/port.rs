@@ -103,6 +103,11 @@ impl SerialLine {
         &self.plug.port
     }
 
+    /// The USB device that the port belongs to, `vid:pid:serial`.
+    pub fn usb(&self) -> Option<&str> {
+        self.plug.usb.as_deref()
+    }
+
     /// Closes the port, so that another program (or a programmer of its own) can have it.
     pub fn close(&mut self) {
         self.open = None;

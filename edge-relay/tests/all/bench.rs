@@ -163,9 +163,14 @@ impl Bench {
 
     /// A Cortex-M4 in QEMU.
     pub fn add_cortex_m4(&mut self, number: usize) {
+        self.add_machine("cortex-m4", number);
+    }
+
+    /// A Cortex-M in QEMU.
+    pub fn add_machine(&mut self, machine: &str, number: usize) {
         let name = format!("board-{number}");
         let mut command = Command::new(example("board"));
-        command.arg(&name).arg(self.path("boards").join(&name)).args(["0", "cortex-m4"]);
+        command.arg(&name).arg(self.path("boards").join(&name)).args(["0", machine]);
         self.boards.push(Process::start(&mut command));
     }
 

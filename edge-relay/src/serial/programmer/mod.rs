@@ -2,6 +2,7 @@
 
 mod arduino_cli;
 mod avrdude;
+mod probe_rs;
 mod tml;
 mod tool;
 mod uf2;
@@ -65,6 +66,7 @@ pub fn of(board: &BoardType, builder: &Builder) -> Option<Box<dyn Programmer>> {
         "tml" => Some(Box::new(tml::Tml)),
         "avrdude" => Some(Box::new(avrdude::Avrdude::new(board, builder))),
         "arduino-cli" => Some(Box::new(arduino_cli::ArduinoCli::new(board, builder.work()))),
+        "probe-rs" => Some(Box::new(probe_rs::ProbeRs::new(board, builder.work()))),
         "uf2" => Some(Box::new(uf2::Uf2::new(board, builder.work()))),
         _ => None,
     }
