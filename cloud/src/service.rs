@@ -62,6 +62,7 @@ impl Cloud {
             hashing: Semaphore::new(HASHING),
             signer,
             publisher: OnceLock::new(),
+            inbox: OnceLock::new(),
             compiling: Mutex::new(()),
             outbox: Notify::new(),
             logins: LoginLimit::default(),
@@ -96,8 +97,9 @@ impl Cloud {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), CloudError> {
         let shared = self.shared;
         let (inbox, signals) = Inbox::new();
+        // Set once, as the publisher below: a cloud is run once.
+        let _ = shared.inbox.set(inbox.clone());
         let (connection, publisher) = mqtt::connect(&shared.config, inbox, Arc::clone(&shared.counters))?;
-        // Set once: a cloud is run once.
         let _ = shared.publisher.set(publisher.clone());
         let duties = Arc::new(Duties::default());
         let (request_sender, requests) = mpsc::channel(REQUESTS);

@@ -3,14 +3,14 @@
 use std::sync::{Arc, OnceLock};
 
 use contract::cloud_command::CloudEvent;
-use contract::{Timestamp, Topic};
+use contract::{RelayId, Timestamp, Topic};
 use tokio::sync::{Mutex, Notify, Semaphore};
 
 use crate::api::login_limit::LoginLimit;
 use crate::config::CloudConfig;
 use crate::credentials::Credentials;
 use crate::db::Db;
-use crate::mqtt::Publisher;
+use crate::mqtt::{Inbox, Publisher, Signal};
 use crate::services::counters::Counters;
 use crate::signing::ManifestSigner;
 
@@ -33,6 +33,8 @@ pub struct Shared {
     pub signer: ManifestSigner,
     /// The connection to the broker, once the services run.
     pub publisher: OnceLock<Publisher>,
+    /// What ingest is told beside messages, once the services run.
+    pub inbox: OnceLock<Inbox>,
     /// Held by whoever compiles: one model at a time.
     pub compiling: Mutex<()>,
     /// Wakes the task that publishes commands.
@@ -54,6 +56,15 @@ impl Shared {
     pub async fn announce(&self, event: &CloudEvent) {
         if let Some(publisher) = self.publisher.get() {
             publisher.publish(&Topic::CloudEvents, event).await;
+        }
+    }
+
+    /// Makes a relay whose credential was taken away count as gone, unless it is heard of.
+    pub fn doubt(&self, relay: Option<&str>) {
+        let relay = relay.and_then(|relay| RelayId::new(relay).ok());
+        if let (Some(inbox), Some(relay)) = (self.inbox.get(), relay) {
+            // Fails only when the services stop.
+            let _ = inbox.signal(Signal::Revoked(relay));
         }
     }
 

@@ -11,6 +11,7 @@
 //! - `audit`: who sent what is on record, whoever is killed.
 //! - `people`: users, tokens, invitations, the audit log.
 //! - `keys`: the signing key is replaced.
+//! - `other_brokers`: the whole system on Mosquitto and on RabbitMQ.
 //! - `machine`: ports in use, unwritable folders, no compiler.
 //! - `browser`: the dashboard in Chromium.
 
@@ -28,5 +29,8 @@ mod keys;
 mod machine;
 mod main_job;
 mod network;
+mod other_brokers;
 mod page;
 mod people;
+#[path = "../../../cloud/tests/all/rabbitmq_server.rs"]
+mod rabbitmq_server;

@@ -41,7 +41,7 @@ pub struct Ingest {
     requests: mpsc::Sender<(RelayId, Vec<u8>)>,
     cloud_tasks: mpsc::UnboundedSender<CloudTask>,
     cache: Cache,
-    /// Relays that were online when the cloud connected and have not been heard of since.
+    /// Relays that were online when the cloud connected, or lost their credential, and have not come since.
     doubted: HashMap<RelayId, Instant>,
 }
 
@@ -79,6 +79,7 @@ impl Ingest {
                     Signal::Message(received) => messages.push(received),
                     Signal::Connected { session_present } => self.connected(session_present).await,
                     Signal::Disconnected => self.duties.pause(),
+                    Signal::Revoked(relay) => self.revoked(relay).await,
                 }
                 if messages.len() < BATCH {
                     let quiet = (Instant::now() + QUIET).min(end);
@@ -113,7 +114,18 @@ impl Ingest {
         }
     }
 
-    /// Relays that did not answer after the cloud connected have gone while nobody listened.
+    /// A relay that is online and lost its credential goes, with or without a last will. Should it be connected all the
+    /// same, its next message brings it back.
+    async fn revoked(&mut self, relay: RelayId) {
+        let known = relays::Entity::find().filter(relays::Column::Name.eq(relay.as_str()));
+        match known.filter(relays::Column::Online.eq(true)).one(self.shared.db.read()).await {
+            Ok(Some(_)) => drop(self.doubted.insert(relay, Instant::now() + DOUBT)),
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, %relay, "cannot read the relay"),
+        }
+    }
+
+    /// Relays that did not answer after the cloud connected have gone while nobody listened; revoked ones without a word.
     async fn give_up_on_the_silent(&mut self) {
         if !self.publisher.is_connected() {
             // Nobody can answer now; the next connection begins anew.
@@ -127,7 +139,7 @@ impl Ingest {
             self.doubted.remove(&relay);
             match self.mark_gone(&relay).await {
                 Ok(()) => {
-                    tracing::info!(%relay, "it did not answer after the cloud connected, so it counts as gone");
+                    tracing::info!(%relay, "it does not answer any more, so it counts as gone");
                     self.duties.gone(&relay);
                 }
                 Err(error) => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use contract::RelayId;
 use rumqttc::Publish;
 use tokio::sync::mpsc;
 
@@ -20,6 +21,9 @@ pub enum Signal {
     },
     /// The connection is gone; it is being made again.
     Disconnected,
+    /// This relay's credential was taken away. Whether its last will follows depends on the broker: Mosquitto does not
+    /// publish that of somebody it no longer knows.
+    Revoked(RelayId),
     /// A message came.
     Message(Received),
 }

@@ -224,9 +224,12 @@ pub async fn revoke(shared: &Shared, actor: &Actor, asker: &Asker<'_>, name: &st
         let shown: String = name.chars().take(64).flat_map(char::escape_default).collect();
         return Err(Failure::field(Code::NOT_FOUND, "name", format!("there is no token '{shown}' of yours")));
     };
+    let relay = row.relay.clone();
     revoke_row(&work.txn, row).await?;
     audit::record(&work.txn, actor, Deed::done("token.revoke", name)).await?;
-    work.commit().await
+    work.commit().await?;
+    shared.doubt(relay.as_deref());
+    Ok(())
 }
 
 /// Revokes what a relay connects with.
@@ -248,7 +251,9 @@ pub async fn revoke_relay(shared: &Shared, actor: &Actor, relay: &str) -> Result
         revoke_row(&work.txn, row).await?;
     }
     audit::record(&work.txn, actor, Deed::done("relay.revoke", relay)).await?;
-    work.commit().await
+    work.commit().await?;
+    shared.doubt(Some(relay));
+    Ok(())
 }
 
 fn view(row: tokens::Model) -> TokenView {

@@ -48,10 +48,10 @@ async fn every_identity_tries_every_topic_on_rabbitmq() {
     let secret = credentials::new_token().unwrap();
     let (folder, base, password) = (dir.path().join("rabbitmq"), api.base().to_owned(), secret.clone());
     let start = move || RabbitMq::start(&folder, port, &base, ("tester", &password));
-    let broker = tokio::task::spawn_blocking(start).await.unwrap();
+    let _broker = tokio::task::spawn_blocking(start).await.unwrap();
     api.until("/health", |health| health["status"] == "ok").await;
 
-    let login = |name: &str, token: &str| Login { port: broker.port, name: name.into(), token: token.into() };
+    let login = |name: &str, token: &str| Login { port, name: name.into(), token: token.into() };
     for (name, token) in [("admin", "wrong"), ("nobody", "wrong"), ("admin", logins[1].1.as_str())] {
         assert!(login(name, token).connect("guesses").await.is_err(), "'{name}' is let in");
     }

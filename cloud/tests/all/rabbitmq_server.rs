@@ -17,7 +17,6 @@ const PATIENCE: Duration = Duration::from_secs(400);
 /// A running server; killed with all its helpers when dropped.
 pub struct RabbitMq {
     processes: Vec<Child>,
-    pub port: u16,
 }
 
 /// Whether it can be started here; says so where not.
@@ -87,7 +86,7 @@ impl RabbitMq {
         ] {
             server.env(name, &value);
         }
-        let mut this = Self { processes: Vec::new(), port };
+        let mut this = Self { processes: Vec::new() };
         for (command, log) in [(&mut epmd, "epmd.log"), (&mut server, "rabbitmq.log")] {
             let log = File::create(folder.join(log)).unwrap();
             command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
