@@ -81,6 +81,7 @@ impl RabbitMq {
             ("RABBITMQ_LOG_BASE", path("log")),
             ("RABBITMQ_NODENAME", format!("test{port}@localhost")),
             ("RABBITMQ_DIST_PORT", peers.to_string()),
+            ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}".to_owned()),
             // The script then becomes the server instead of waiting for it.
             ("RUNNING_UNDER_SYSTEMD", "1".to_owned()),
         ] {
