@@ -155,6 +155,22 @@ pub fn ensure_token(path: &Path, name: &str, role: Role, token_file: &Path) -> R
     Ok(true)
 }
 
+/// Whether a token that was given to `name` has been taken away since: `token_file` has one, and the file of identities
+/// knows others and not this one. A file of identities that is lost says nothing about anybody.
+///
+/// # Errors
+/// [`CredentialError`] names the file.
+pub fn was_taken_away(path: &Path, name: &str, token_file: &Path) -> Result<bool, CredentialError> {
+    let file = ensure(path)?;
+    let token = match fs::read_to_string(token_file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(io_error("read", token_file)(error)),
+    };
+    let known = find(&file, token.trim(), Timestamp::now());
+    Ok(!file.identities.is_empty() && known.is_none_or(|credential| credential.name != name))
+}
+
 /// Adds to a token's line what Mosquitto wants of it.
 fn complete(path: &Path, token: &str) -> Result<(), CredentialError> {
     let (digest, hash) = (hash_token(token), mosquitto::hash_token(token)?);
@@ -368,6 +384,17 @@ mod tests {
         save(&path, &file).unwrap();
         assert!(!ensure_token(&path, "admin", Role::Admin, &token_file).unwrap());
         assert!(load(&path).unwrap().identities[0].token_pbkdf2.is_some());
+        let gone = |name: &str, file: &Path| was_taken_away(&path, name, file).unwrap();
+        assert!(!gone("admin", &token_file), "it is valid");
+        assert!(gone("other", &token_file), "and somebody else's");
+        assert!(!gone("other", &folder.path().join("none")), "there never was one");
+        let mut file = load(&path).unwrap();
+        file.identities[0].name = "eve".to_owned();
+        file.identities[0].token_sha256 = hash_token("another");
+        save(&path, &file).unwrap();
+        assert!(gone("admin", &token_file));
+        fs::remove_file(&path).unwrap();
+        assert!(!gone("admin", &token_file), "nobody is known");
         fs::remove_file(&path).unwrap();
         assert!(ensure_token(&path, "admin", Role::Admin, &token_file).unwrap(), "a lost credential file is mended");
         assert_ne!(token, fs::read_to_string(&token_file).unwrap());

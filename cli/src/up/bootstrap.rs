@@ -77,15 +77,29 @@ pub fn prepare_first(context: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes what is missing. Returns whether the admin's token is new.
-pub fn prepare(context: &Context, up: &Up) -> Result<bool, Failure> {
+/// What a start has found or made.
+#[derive(Debug, Clone, Copy)]
+pub struct Prepared {
+    /// The admin's token is new.
+    pub first: bool,
+    /// The relay of this machine has lost its credential: an admin has taken it away, and gives it back.
+    pub revoked: bool,
+}
+
+/// Makes what is missing.
+pub fn prepare(context: &Context, up: &Up) -> Result<Prepared, Failure> {
     let layout = Layout(&context.data_dir);
     let relay = layout.relay(&up.relay);
     for folder in [layout.broker(), relay.clone(), layout.boards()] {
         make(&folder)?;
     }
+    let (name, token) = (format!("relay-{}", up.relay), relay.join("token"));
+    // Asked before anybody is made, who would make a lost file look like one that knows others.
+    let revoked = cloud::credentials::was_taken_away(&layout.credentials(), &name, &token).map_err(failed)?;
     let first = prepare_cloud(context)?;
-    identity(&layout, &format!("relay-{}", up.relay), Role::Relay(up.relay.clone()), &relay.join("token"))?;
+    if !revoked {
+        identity(&layout, &name, Role::Relay(up.relay.clone()), &token)?;
+    }
     let keys = cloud::signing::ensure_keys(&layout.cloud()).map_err(failed)?;
     let trusted = relay.join("trusted.pub");
     // A relay that trusts one of them finds the newest by itself, and has artifacts that the older one has signed.
@@ -97,7 +111,7 @@ pub fn prepare(context: &Context, up: &Up) -> Result<bool, Failure> {
     if up.tls {
         certify(context, up)?;
     }
-    Ok(first)
+    Ok(Prepared { first, revoked })
 }
 
 /// Makes the authority and the server's certificate, or a new one where that is due.

@@ -23,6 +23,7 @@ use crate::output::Step;
 use crate::role;
 use supervisor::{Child, Supervisor};
 
+use bootstrap::Prepared;
 pub use bootstrap::{Layout, prepare_first};
 
 /// Starts everything, does the demo if asked, and stays until Ctrl-C.
@@ -45,11 +46,11 @@ pub fn run(context: &Context, up: Up) -> Result<(), Failure> {
 
 async fn start(context: &Context, up: &Up, stop: &CancellationToken) -> Result<(), Failure> {
     let _lock = check::machine(context, up).await?;
-    let first = bootstrap::prepare(context, up)?;
+    let prepared = bootstrap::prepare(context, up)?;
     eprintln!("TinyMLaaS {}, data in {}", env!("CARGO_PKG_VERSION"), context.data_dir.display());
     let mut supervisor = Supervisor::new(&context.data_dir)?;
     let result = tokio::select! {
-        result = run_all(context, up, &mut supervisor, first, stop) => result,
+        result = run_all(context, up, &mut supervisor, prepared, stop) => result,
         () = stop.cancelled() => Ok(()),
     };
     eprintln!("\nStopping …");
@@ -65,22 +66,14 @@ async fn run_all(
     context: &Context,
     up: &Up,
     supervisor: &mut Supervisor,
-    first: bool,
+    prepared: Prepared,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
-    let data = context.data_dir.display().to_string();
-    let common = |role: &[&str]| {
-        let mut args: Vec<String> = role.iter().map(|text| (*text).to_owned()).collect();
-        args.extend(["--data-dir".to_owned(), data.clone(), "--mqtt".to_owned(), context.mqtt.clone()]);
-        args.extend(["--api".to_owned(), context.api.clone()]);
-        args
-    };
-
     let step = Step::begin("broker", "starting");
     // Without an address: IPv6 where there is any, and IPv4 through it.
     let all = |port: u16| format!("{}:{port}", if has_ipv6() { "[::]" } else { "0.0.0.0" });
     let behind_tls = |role: &[&str], port: u16| {
-        let mut args = common(role);
+        let mut args = arguments(context, role);
         if up.tls {
             args.extend(["--tls-listen".to_owned(), all(port)]);
         }
@@ -101,22 +94,20 @@ async fn run_all(
     step.done(&context.api);
 
     let step = Step::begin("relay", &format!("{} with {} virtual boards ({})", up.relay, up.boards, up.board));
-    for number in 1..=up.boards {
-        let name = format!("board-{number}");
-        let dir = context.data_dir.join("boards").join(&name).display().to_string();
-        let baud = up.baud.to_string();
-        let args = ["board", "--name", &name, "--dir", &dir, "--board", &up.board, "--baud", &baud]
-            .map(str::to_owned)
-            .to_vec();
-        supervisor.start(Child::new(&name, args));
+    if prepared.revoked {
+        step.failed(&format!(
+            "{relay} was revoked and is not started; 'tinymlaas relay invite {relay}' and 'tinymlaas relay enroll' on this \
+             machine let it in again at the next start",
+            relay = up.relay
+        ));
+    } else {
+        relay(context, up, supervisor, &api, step).await?;
     }
-    supervisor.start(Child::new("relay", common(&["relay", "run", "--name", up.relay.as_str()])));
-    wait("the relay", supervisor, async || relay_is_ready(&api, up).await).await?;
-    step.done(&format!("{} with {}", up.relay, boards(up.boards)));
 
-    if first {
+    if prepared.first {
         let token = crate::client::token(context)?;
-        eprintln!("\nAdmin token, shown once and kept in {data}/admin-token:\n  {token}");
+        let place = Layout(&context.data_dir).admin_token();
+        eprintln!("\nAdmin token, shown once and kept in {}:\n  {token}", place.display());
     }
     if up.tls {
         let folder = Layout(&context.data_dir).tls();
@@ -127,7 +118,7 @@ async fn run_all(
             folder.join("ca.crt").display()
         );
     }
-    if up.demo {
+    if up.demo && !prepared.revoked {
         eprintln!("\nThe main job, on real data:");
         demo::run(context, up, &api).await?;
     }
@@ -136,6 +127,32 @@ async fn run_all(
         () = stop.cancelled() => {}
         () = renew(context, up), if up.tls => {}
     }
+    Ok(())
+}
+
+/// What every role is started with.
+fn arguments(context: &Context, role: &[&str]) -> Vec<String> {
+    let mut args: Vec<String> = role.iter().map(|text| (*text).to_owned()).collect();
+    let data = context.data_dir.display().to_string();
+    args.extend(["--data-dir".to_owned(), data, "--mqtt".to_owned(), context.mqtt.clone()]);
+    args.extend(["--api".to_owned(), context.api.clone()]);
+    args
+}
+
+/// Starts the relay of this machine with its virtual boards, and waits until all are there.
+async fn relay(context: &Context, up: &Up, supervisor: &mut Supervisor, api: &Api, step: Step) -> Result<(), Failure> {
+    for number in 1..=up.boards {
+        let name = format!("board-{number}");
+        let dir = context.data_dir.join("boards").join(&name).display().to_string();
+        let baud = up.baud.to_string();
+        let args = ["board", "--name", &name, "--dir", &dir, "--board", &up.board, "--baud", &baud]
+            .map(str::to_owned)
+            .to_vec();
+        supervisor.start(Child::new(&name, args));
+    }
+    supervisor.start(Child::new("relay", arguments(context, &["relay", "run", "--name", up.relay.as_str()])));
+    wait("the relay", supervisor, async || relay_is_ready(api, up).await).await?;
+    step.done(&format!("{} with {}", up.relay, boards(up.boards)));
     Ok(())
 }
 

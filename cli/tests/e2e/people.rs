@@ -131,3 +131,29 @@ fn from_an_invitation_to_a_relay_and_out_again() {
         + &text(&std::fs::read(fleet.dir.join("logs/broker.log")).unwrap_or_default());
     assert!(!all.contains(&script) && !all.contains(&join) && !all.contains(token.trim()), "a secret is in a log");
 }
+
+#[test]
+fn a_revoked_relay_of_this_machine_stays_out_until_an_admin_lets_it_in() {
+    let mut fleet = Fleet::start(&["--boards", "1"]);
+    let online = |fleet: &Fleet| fleet.cli_json(&["relay", "list"])[0]["online"] == true;
+    assert!(online(&fleet));
+    assert!(fleet.cli(&["relay", "revoke", "demo"]).status.success());
+    fleet.until(60, "demo is thrown out", |fleet| !online(fleet));
+    fleet.stop();
+    fleet.up();
+    assert!(fleet.said("demo was revoked"), "{}", fleet.output.lock().unwrap());
+    assert!(fleet.processes("relay").is_empty() && !online(&fleet), "a new start lets nobody in again");
+
+    let join = fleet.cli_json(&["relay", "invite", "demo"])["join"].as_str().unwrap().to_owned();
+    let enrolled = Command::new(BINARY)
+        .args(["relay", "enroll", "--api", &format!("http://127.0.0.1:{}", fleet.http)])
+        .args(["--data-dir", fleet.dir.to_str().unwrap()])
+        .env("TINYMLAAS_JOIN", join)
+        .output()
+        .unwrap();
+    assert!(enrolled.status.success(), "{}", text(&enrolled.stderr));
+    fleet.stop();
+    fleet.up();
+    assert!(!fleet.said("was revoked"), "{}", fleet.output.lock().unwrap());
+    fleet.until(60, "demo is back", online);
+}
