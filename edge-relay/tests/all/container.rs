@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::model::{Kind, make};
 
 const IMAGE: &str = "tinymlaas/avr-gcc";
+const ARM: &str = "tinymlaas/arm-none-eabi-gcc";
 
 /// The same image with programs before the real ones that tell what a container may do, and that wait where a model
 /// with number 200 or more is built.
@@ -70,6 +71,7 @@ async fn builds_and_flashes_run_in_containers() {
         let engine = Engine::start()?;
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker/toolchains/avr");
         engine.build(IMAGE, &folder)?;
+        engine.forget(ARM);
         Ok::<_, String>(engine)
     });
     let mut engine = match prepared.await.unwrap() {
@@ -189,4 +191,35 @@ async fn builds_and_flashes_run_in_containers() {
     bench.host.more_readings("board-1", 2).await;
     bench.host.assert_gap_free();
     engine.again().unwrap(); // so that it can clear away what it left
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn firmware_of_a_cortex_m4_is_built_in_a_container() {
+    const NAME: &str = "firmware_of_a_cortex_m4_is_built_in_a_container";
+    let missing = virtual_board::Machine::CortexM4.missing();
+    if !missing.is_empty() {
+        return eprintln!("SKIPPED {NAME}: apt install {}", missing.join(" "));
+    }
+    let prepared = tokio::task::spawn_blocking(|| {
+        let engine = Engine::start()?;
+        engine.build(ARM, &Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker/toolchains/arm"))?;
+        Ok::<_, String>(engine)
+    });
+    let engine = match prepared.await.unwrap() {
+        Ok(engine) => engine,
+        Err(why) => return eprintln!("SKIPPED {NAME}: {why}"),
+    };
+    let _chip = CHIP.lock().await;
+    let mut bench = Bench::new().await;
+    bench.set("TINYMLAAS_BUILDS", "container");
+    bench.set("DOCKER_HOST", engine.host());
+    bench.add_cortex_m4(1);
+    bench.start_relay();
+    bench.host.devices(1).await;
+    bench.host.install("i", "board-1", &make(14, Kind::Good, 600)).await;
+    let end = bench.host.succeeds("i").await;
+    eprintln!("in a container: {}", end["detail"]);
+    assert_eq!(end["detail"]["self_test"]["vectors"], 12);
+    bench.host.log_lines("board-1", &format!("container {ARM}"), 1).await;
+    assert_eq!(engine.containers(), Vec::<String>::new());
 }

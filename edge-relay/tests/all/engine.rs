@@ -106,6 +106,12 @@ impl Engine {
         self.docker(&["build", "--network", "host", "--tag", tag, &folder]).map(|_| ())
     }
 
+    /// Takes an image's name away; what it was built from is kept, and building it again takes no time.
+    pub fn forget(&self, tag: &str) {
+        // It may have been there in an earlier run, or not.
+        let _ = self.docker(&["rmi", "--force", "--no-prune", tag]);
+    }
+
     fn import_base(&self) -> Result<(), String> {
         let root = self.path("base").display().to_string();
         let mirror = "http://deb.debian.org/debian";
