@@ -37,8 +37,26 @@ pub struct BoardType {
     pub upload: Upload,
     /// How it is reset: `frame` (a RESET frame), `dtr` (the port's DTR line, as opening the port does) or `probe`.
     pub reset: String,
+    /// A sensor that feeds the model on the board itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensor: Option<Sensor>,
     /// USB ids by which it is recognised, `vid:pid` in hexadecimal.
     pub usb: Vec<String>,
+}
+
+/// A sensor that feeds the model on the board itself: it fills the input, value by value, and runs the model.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Sensor {
+    /// An analogue input: so many values a second, the input's places one after another.
+    Adc {
+        /// Number of the analogue pin, 0 for A0.
+        pin: u8,
+        /// Values a second, 1 to 1000.
+        rate_hz: u32,
+    },
+    /// The camera module OV7675 of the Nano 33 BLE's kit: a grey picture each time.
+    Ov7675,
 }
 
 /// What a programmer has to know of a board.
@@ -72,6 +90,7 @@ const FILES: &[&str] = &[
     include_str!("../boards/mega2560.json"),
     include_str!("../boards/cortex-m4.json"),
     include_str!("../boards/nano33ble.json"),
+    include_str!("../boards/nano33ble-ov7675.json"),
     include_str!("../boards/pico.json"),
     include_str!("../boards/microbit.json"),
     include_str!("../boards/microbit2.json"),

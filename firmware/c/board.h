@@ -25,6 +25,9 @@ uint32_t board_boot_count(void);
 uint32_t board_stack_left(void);
 /* Makes the board show itself to a person: LED, display, log line. */
 void board_identify(void);
+/* Takes the sensor's value for place `at` of the model's input. Returns 0 if there is none yet. Only called, and only
+ * there, where the board's file names a sensor. */
+int board_sensor(uint16_t at, uint16_t *value);
 /* Restarts the board, into the bootloader if asked. May return if it cannot. */
 void board_reset(int bootloader);
 

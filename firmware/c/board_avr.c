@@ -72,6 +72,55 @@ ISR(TIMER1_OVF_vect)
     overflows++;
 }
 
+#ifdef TML_ADC_PIN
+/* Timer1 counts the time between two values in parts that fit into its 16 bits, and starts a conversion each time. */
+#define SAMPLE_TICKS (F_CPU / 8 / TML_ADC_HZ)
+#define SAMPLE_PARTS (SAMPLE_TICKS / 65536 + 1)
+
+static volatile uint16_t sample;
+static volatile uint8_t sample_is_new;
+
+ISR(TIMER1_COMPA_vect)
+{
+    static uint8_t part;
+    OCR1A += (uint16_t)(SAMPLE_TICKS / SAMPLE_PARTS);
+    if (++part >= SAMPLE_PARTS) {
+        part = 0;
+        ADCSRA |= 1 << ADSC;
+    }
+}
+
+ISR(ADC_vect)
+{
+    sample = ADC;
+    sample_is_new = 1;
+}
+
+static void sensor_init(void)
+{
+    ADMUX = (1 << REFS0) | TML_ADC_PIN; /* against the supply */
+    /* F_CPU / 128: 125 kHz at 16 MHz, within what ten bits need */
+    ADCSRA = (1 << ADEN) | (1 << ADIE) | (1 << ADPS2) | (1 << ADPS1) | (1 << ADPS0);
+    TIMSK1 |= 1 << OCIE1A;
+}
+
+/* What comes while the model runs is not kept: the next input begins with the next value. */
+int board_sensor(uint16_t at, uint16_t *value)
+{
+    int is_new;
+    (void)at;
+    ATOMIC_BLOCK(ATOMIC_RESTORESTATE)
+    {
+        is_new = sample_is_new;
+        sample_is_new = 0;
+        *value = sample;
+    }
+    return is_new;
+}
+#else
+#define sensor_init()
+#endif
+
 void board_init(void)
 {
     paint();
@@ -84,6 +133,7 @@ void board_init(void)
     TCCR1B = 1 << CS11; /* F_CPU / 8 */
     TIMSK1 = 1 << TOIE1;
     DDRB |= (uint8_t)(1 << TML_LED_BIT);
+    sensor_init();
     set_sleep_mode(SLEEP_MODE_IDLE);
     sei();
 }
@@ -169,5 +219,8 @@ void board_reset(int bootloader)
     cli();
     UCSR0B = 0;
     TIMSK1 = 0;
+#ifdef TML_ADC_PIN
+    ADCSRA = 0;
+#endif
     __asm__ volatile("jmp 0");
 }

@@ -218,6 +218,51 @@ static void invoke(uint8_t seq)
     }
 }
 
+#ifdef TML_SENSOR_MUL
+/* A host that feeds the board keeps the sensor silent for so long: its input must not be mixed with the sensor's. */
+#define FED_MS 5000u
+
+static uint32_t fed_at;
+static uint8_t fed;
+
+static void note_host(void)
+{
+    fed = 1;
+    fed_at = board_millis();
+}
+
+/* Takes one value of the sensor. The last one of an input runs the model, and its result is sent unasked. */
+static void sense(void)
+{
+    uint16_t raw;
+    int32_t value;
+    if (fed) {
+        if (board_millis() - fed_at < FED_MS) {
+            return;
+        }
+        fed = 0;
+        filled = 0; /* what the host has begun */
+    }
+    if (!board_sensor(filled, &raw)) {
+        return;
+    }
+    value = ((int32_t)raw * TML_SENSOR_MUL + TML_SENSOR_ADD) >> 16;
+    if (value < -128) {
+        value = -128;
+    } else if (value > 127) {
+        value = 127;
+    }
+    invoked_seq = 0;
+    tml_input()[filled++] = (int8_t)value;
+    if (filled == TML_INPUT_BYTES) {
+        invoke(0);
+    }
+}
+#else
+#define note_host()
+#define sense()
+#endif
+
 static void reset(const struct tml_frame *frame)
 {
     if (frame->count != 1 || frame->payload[0] > 1) {
@@ -236,9 +281,11 @@ static void answer(const struct tml_frame *frame)
         send_info(frame->seq);
         break;
     case INPUT:
+        note_host();
         take_input(frame);
         break;
     case INVOKE:
+        note_host();
         invoke(frame->seq);
         break;
     case IDENTIFY:
@@ -279,6 +326,8 @@ int tml_core_step(void)
         case TML_NOTHING:
             break;
         }
+    } else {
+        sense();
     }
     return 1;
 }

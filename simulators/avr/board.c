@@ -10,6 +10,7 @@
  * TYPE is the board's name for device discovery, such as uno, and CHIP simavr's for its chip, such as atmega328p.
  * DIR gets what device discovery reads (board.json and the link tty) and flash.bin, which is the chip's flash itself,
  * mapped: what the bootloader has programmed is there after any kill, as in a real chip after a power cut.
+ * The file DIR/adc, if there is one, holds the voltages at A0, A1 and so on in millivolts; it is read again and again.
  * A pseudo terminal has no DTR, so opening the port resets the chip, as opening the port of a real board does.
  * Ends on SIGTERM, on SIGINT, and when standard input closes if TINYMLAAS_LIFELINE is set.
  */
@@ -32,6 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <avr_adc.h>
 #include <avr_uart.h>
 #include <sim_avr.h>
 #include <sim_hex.h>
@@ -42,6 +44,7 @@
 #define CLOCK_HZ 16000000ul
 /* simavr keeps a few bytes beyond the end of the flash. */
 #define FLASH_BEYOND 16u
+#define SUPPLY_MV 5000u
 /* How much of the chip's time is simulated between two looks at the line. */
 #define SLICE_CYCLES (CLOCK_HZ / 500)
 /* The file system's moment for the link and board.json is short; paths are too. */
@@ -262,6 +265,7 @@ static void chip_make(const char *dir, const char *name, const char *bootloader)
     chip.avr->flash = flash;
     chip.avr->codeend = chip.avr->flashend;
     chip.avr->frequency = CLOCK_HZ;
+    chip.avr->vcc = chip.avr->avcc = chip.avr->aref = SUPPLY_MV;
     chip.avr->sleep = on_sleep;
     chip.avr->reset_pc = start; /* BOOTRST is programmed */
     /* simavr would otherwise print the UART, and sleep on the host whenever the chip polls it. */
@@ -272,6 +276,20 @@ static void chip_make(const char *dir, const char *name, const char *bootloader)
     avr_irq_register_notify(avr_io_getirq(chip.avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_OUTPUT), on_output, NULL);
     avr_irq_register_notify(avr_io_getirq(chip.avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_OUT_XON), on_ready, NULL);
     avr_irq_register_notify(avr_io_getirq(chip.avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_OUT_XOFF), on_full, NULL);
+}
+
+/* Puts on the analogue pins what the file says; the supply has 5 V. */
+static void chip_feed(const char *dir)
+{
+    unsigned millivolts;
+    int pin;
+    FILE *file = fopen(in(dir, "adc"), "re");
+    for (pin = 0; file != NULL && pin < 8 && fscanf(file, "%u", &millivolts) == 1; pin++) {
+        avr_raise_irq(avr_io_getirq(chip.avr, AVR_IOCTL_ADC_GETIRQ, ADC_IRQ_ADC0 + pin), millivolts);
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
 }
 
 static void chip_reset(void)
@@ -360,6 +378,7 @@ int main(int count, char **arguments)
     int lock;
     uint64_t began;
     uint64_t behind = 0;
+    unsigned slices = 0;
     if (count != 6) {
         fprintf(stderr, "usage: board TYPE CHIP NAME DIR BOOTLOADER.hex\n");
         return 2;
@@ -387,6 +406,9 @@ int main(int count, char **arguments)
     while (!stop && !lifeline_is_cut()) {
         uint64_t due;
         uint64_t now;
+        if (slices++ % 25 == 0) { /* every 50 ms of the chip */
+            chip_feed(dir);
+        }
         chip_run();
         line_serve(dir, type, name, number);
         due = began + chip.lived * 1000000u / CLOCK_HZ;

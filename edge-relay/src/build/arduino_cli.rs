@@ -20,6 +20,7 @@ use tokio::process::Command;
 use super::folder::Folder;
 use super::gcc::fits;
 use super::process::{self, End};
+use super::sensor;
 use super::toolchain::{Built, Job, Log, Toolchain, Working};
 use crate::boards::BoardType;
 use crate::counters::lock;
@@ -144,7 +145,7 @@ impl ArduinoCli {
         std::fs::create_dir(&sketch).map_err(storage)?;
         std::fs::write(sketch.join(format!("{SKETCH}.ino")), "/* Everything is in the other files. */\n")
             .map_err(storage)?;
-        std::fs::write(sketch.join(DEFINES), defines(&job)).map_err(storage)?;
+        std::fs::write(sketch.join(DEFINES), defines(&job)?).map_err(storage)?;
         for name in [file::MODEL_C, file::MODEL_H] {
             let text = String::from_utf8_lossy(&job.artifact.read(name).map_err(storage)?).into_owned();
             put(&sketch, name, &text).map_err(storage)?;
@@ -205,15 +206,17 @@ async fn ask(program: &Path, arguments: &[&str]) -> Result<Vec<u8>, String> {
     }
 }
 
-fn defines(job: &Job) -> String {
-    format!(
+fn defines(job: &Job) -> Result<String, Failure> {
+    let sensor = sensor::of_model(&job.board, &job.artifact.meta)?.into_iter().chain(sensor::of_board(&job.board));
+    let sensor: String = sensor.map(|(name, value)| format!("#define {name} {value}\n")).collect();
+    Ok(format!(
         "#define TML_BOARD \"{}\"\n#define TML_BAUD {}\n#define {} \"{}\"\n\
-         #ifndef __AVR__\n#pragma GCC optimize (\"O2\")\n#endif\n",
+         #ifndef __AVR__\n#pragma GCC optimize (\"O2\")\n#endif\n{sensor}",
         job.board.board,
         job.board.baud,
         sources::ARTIFACT_MACRO,
         job.artifact.manifest.artifact
-    )
+    ))
 }
 
 fn put(sketch: &Path, name: &str, text: &str) -> std::io::Result<()> {
@@ -275,6 +278,9 @@ impl Toolchain for ArduinoCli {
         for part in files.flat_map(|(name, text)| [name, text]).chain(own).chain(flags) {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
+        }
+        for (name, value) in sensor::of_board(board) {
+            hash.update(format!("{name} {value}"));
         }
         hash.update(board.baud.to_le_bytes());
         hash.finalize().into()

@@ -20,6 +20,7 @@ use super::container::{self, Engine, Inside, OUTPUT, Problem, SOURCES};
 use super::folder::Folder;
 use super::objects::Objects;
 use super::process::{self, End};
+use super::sensor;
 use super::toolchain::{Built, Job, Lines, Log, Toolchain, Working};
 use crate::boards::BoardType;
 use crate::config::Builds;
@@ -225,7 +226,8 @@ impl Gcc {
     fn flags(&self, board: &BoardType) -> Vec<String> {
         let fixed = COMMON.iter().chain(self.family.flags).map(|flag| (*flag).to_owned());
         let own = [format!("-DTML_BOARD=\"{}\"", board.board), format!("-DTML_BAUD={}", board.baud)];
-        fixed.chain(board.flags.iter().cloned()).chain(own).collect()
+        let sensor = sensor::of_board(board).into_iter().map(defined);
+        fixed.chain(board.flags.iter().cloned()).chain(own).chain(sensor).collect()
     }
 
     fn linking(&self, board: &BoardType, port: &Port) -> Vec<String> {
@@ -266,7 +268,7 @@ impl Gcc {
         let key = self.core_key(&job.board, port, &version);
         let core = output.join("core.o");
         let kept = self.objects.take(&key, &core).map_err(storage)?;
-        let steps = self.steps(&job, port, kept);
+        let steps = self.steps(&job, port, kept)?;
         let run =
             Run { dir: &dir, family: self.family, deadline: since + self.limit, limit: self.limit, log: &job.log };
         match place {
@@ -293,7 +295,7 @@ impl Gcc {
     }
 
     /// What makes the image: programs and arguments, in the folder that has sources and output.
-    fn steps(&self, job: &Job, port: &Port, kept: bool) -> Vec<Vec<String>> {
+    fn steps(&self, job: &Job, port: &Port, kept: bool) -> Result<Vec<Vec<String>>, Failure> {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let source = |name: &str| format!("{SOURCES}/{name}");
         let compiler = self.family.compilers[0];
@@ -307,7 +309,8 @@ impl Gcc {
             steps.push(core.chain(words(&["-o", "out/core.o"])).collect());
         }
         let artifact = sources::artifact_flag(job.artifact.manifest.artifact.as_str());
-        let link = words(&[compiler]).into_iter().chain(flags).chain([artifact]);
+        let sensor = sensor::of_model(&job.board, &job.artifact.meta)?.into_iter().map(defined);
+        let link = words(&[compiler]).into_iter().chain(flags).chain([artifact]).chain(sensor);
         let link = link.chain([source(file::MODEL_C), source(sources::MODEL_SIDE), "out/core.o".to_owned()]);
         steps.push(link.chain(self.linking(&job.board, port)).chain(words(&["-o", "out/firmware.elf"])).collect());
         if let Some(objcopy) = self.family.objcopy {
@@ -315,7 +318,7 @@ impl Gcc {
             let copy = words(&[objcopy, "-O", "binary"]).into_iter().chain(words(&leave_out));
             steps.push(copy.chain(words(&["out/firmware.elf", "out/image"])).collect());
         }
-        steps
+        Ok(steps)
     }
 
     /// All steps in one container. An engine that is lost may come back: then once more.
@@ -355,6 +358,11 @@ impl Gcc {
         }
         contract::ArtifactId::from_digest(&hash.finalize().into()).hex().to_owned()
     }
+}
+
+/// A macro as a flag.
+fn defined((name, value): (&str, String)) -> String {
+    format!("-D{name}={value}")
 }
 
 /// Flash and RAM in bytes, as binutils' `size` counts them.

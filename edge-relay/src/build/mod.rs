@@ -8,6 +8,7 @@ mod folder;
 pub(crate) mod gcc;
 mod objects;
 pub(crate) mod process;
+mod sensor;
 mod toolchain;
 
 use std::path::{Path, PathBuf};

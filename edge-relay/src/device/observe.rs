@@ -116,7 +116,10 @@ impl Observer {
                         // Somebody else has flashed it: whoever called us asks anew.
                         return Err(Fault::Stopped);
                     }
-                    Ok(BoardMessage::Result(part)) if frame.seq == 0 && part.offset == 0 => {
+                    // A board with a sensor speaks by itself as soon as it is not fed; whoever feeds it wants no answer to that.
+                    Ok(BoardMessage::Result(part))
+                        if frame.seq == 0 && part.offset == 0 && self.observe.source == Source::Serial =>
+                    {
                         let outcome =
                             Outcome { device_seq: part.device_seq, latency_us: part.latency_us, output: part.data };
                         if outcome.output.len() == self.meta.output.bytes() {

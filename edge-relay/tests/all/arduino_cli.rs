@@ -23,6 +23,8 @@ async fn a_sketch_is_built_uploaded_and_verified() {
         "board": "sketch", "title": "An Uno with Arduino's core", "toolchain": "arduino-cli", "target": "arduino:avr:uno",
         "firmware": "arduino", "flash_bytes": 32256, "ram_bytes": 2048, "stack_bytes": 300, "baud": 115_200,
         "programmer": "arduino-cli", "reset": "dtr", "usb": [],
+        // It speaks by itself as soon as it is not fed, which disturbs nothing here.
+        "sensor": { "kind": "adc", "pin": 0, "rate_hz": 1000 },
     });
     let folder = bench.path("relay").join("boards");
     std::fs::create_dir_all(&folder).unwrap();

@@ -319,6 +319,12 @@ impl Host {
         self.seen.lock().unwrap().all.iter().filter(|(of, _)| *of == leaf).map(|(_, value)| value.clone()).collect()
     }
 
+    /// Waits for a reading of a device of which this is true.
+    pub async fn reading(&self, device: &str, what: &str, check: impl Fn(&Value) -> bool) {
+        let leaf = format!("devices/{device}/telemetry");
+        self.wait(what, |seen| seen.all.iter().any(|(of, value)| *of == leaf && check(value)).then_some(())).await;
+    }
+
     pub async fn more_readings(&self, device: &str, count: usize) {
         let leaf = format!("devices/{device}/telemetry");
         let before = self.readings(device).len();

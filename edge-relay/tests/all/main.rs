@@ -20,5 +20,6 @@ mod outage;
 mod probe_rs;
 mod promises;
 mod real_models;
+mod sensor;
 mod text;
 mod uno;
