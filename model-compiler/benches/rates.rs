@@ -115,6 +115,11 @@ fn fit(chip: &Chip, form: Optimize, kernel: Kernel) -> Fit {
         samples.push((amounts, measured.instructions as f64));
     }
     let rates = non_negative(&samples);
+    if std::env::var_os("SAMPLES").is_some() {
+        for (amounts, is) in &samples {
+            println!("    {:+.1} % of {is}: {amounts:?}", 100.0 * (sum(&rates, amounts) / is - 1.0));
+        }
+    }
     let error = samples.iter().map(|(amounts, is)| (sum(&rates, amounts) / is - 1.0).abs()).fold(0.0, f64::max);
     Fit { rates, stack, error }
 }

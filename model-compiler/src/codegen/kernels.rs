@@ -11,6 +11,8 @@ pub(super) const MULTIPLY: &str = include_str!("../kernels/multiply.c");
 pub(super) const HALVES: &str = include_str!("../kernels/halves.c");
 /// Bounds of an output.
 pub(super) const SATURATE: &str = include_str!("../kernels/saturate.c");
+/// The part of a window inside of an input.
+pub(super) const INSIDE: &str = include_str!("../kernels/inside.c");
 
 /// Operands in RAM or in flash.
 pub(super) const OPERAND: &str = include_str!("../kernels/operand.c");

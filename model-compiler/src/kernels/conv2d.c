@@ -5,26 +5,27 @@ static void tml_conv2d(const int8_t *in, int8_t *out, const int8_t *weights, con
                        int kernel_h, int kernel_w, int stride_h, int stride_w,
                        int dilation_h, int dilation_w, int pad_top, int pad_left)
 {
-    int oy, ox, oc, ky, kx, ic;
+    int oy, ox, oc, ky, kx, ic, above, before;
     for (oy = 0; oy < out_h; oy++) {
+        int top = oy * stride_h - pad_top;
+        int below = tml_inside(top, in_h, kernel_h, dilation_h, &above);
         for (ox = 0; ox < out_w; ox++) {
-            const int8_t *w = weights;
+            int left = ox * stride_w - pad_left;
+            int behind = tml_inside(left, in_w, kernel_w, dilation_w, &before);
+            const int8_t *filter = weights;
             for (oc = 0; oc < out_c; oc++) {
                 int32_t sum = TML_READ32(bias + oc);
                 int channel = per_channel ? oc : 0;
-                for (ky = 0; ky < kernel_h; ky++) {
-                    int iy = oy * stride_h + ky * dilation_h - pad_top;
-                    for (kx = 0; kx < kernel_w; kx++) {
-                        int ix = ox * stride_w + kx * dilation_w - pad_left;
-                        if (iy >= 0 && iy < in_h && ix >= 0 && ix < in_w) {
-                            const int8_t *x = in + (iy * in_w + ix) * in_c;
-                            for (ic = 0; ic < in_c; ic++) {
-                                sum += (x[ic] - in_zero) * TML_READ8(w + ic);
-                            }
+                for (ky = above; ky < below; ky++) {
+                    const int8_t *w = filter + (ky * kernel_w + before) * in_c;
+                    int at = ((top + ky * dilation_h) * in_w + left + before * dilation_w) * in_c;
+                    for (kx = before; kx < behind; kx++, at += dilation_w * in_c) {
+                        for (ic = 0; ic < in_c; ic++, w++) {
+                            sum += (in[at + ic] - in_zero) * TML_READ8(w);
                         }
-                        w += in_c;
                     }
                 }
+                filter += kernel_h * kernel_w * in_c;
                 sum = tml_scale(sum, TML_READ32(multipliers + channel), TML_READ8(shifts + channel));
                 *out++ = tml_saturate(sum + out_zero, low, high);
             }

@@ -3,19 +3,19 @@ static void tml_max_pool(const int8_t *in, int8_t *out, int low, int high,
                    int kernel_h, int kernel_w, int stride_h, int stride_w,
                    int dilation_h, int dilation_w, int pad_top, int pad_left)
 {
-    int oy, ox, c, ky, kx;
+    int oy, ox, c, ky, kx, above, before;
     for (oy = 0; oy < out_h; oy++) {
+        int top = oy * stride_h - pad_top;
+        int below = tml_inside(top, in_h, kernel_h, dilation_h, &above);
         for (ox = 0; ox < out_w; ox++) {
+            int left = ox * stride_w - pad_left;
+            int behind = tml_inside(left, in_w, kernel_w, dilation_w, &before);
             for (c = 0; c < in_c; c++) {
                 int best = -128;
-                for (ky = 0; ky < kernel_h; ky++) {
-                    int iy = oy * stride_h + ky * dilation_h - pad_top;
-                    for (kx = 0; kx < kernel_w; kx++) {
-                        int ix = ox * stride_w + kx * dilation_w - pad_left;
-                        if (iy >= 0 && iy < in_h && ix >= 0 && ix < in_w) {
-                            int v = in[(iy * in_w + ix) * in_c + c];
-                            best = v > best ? v : best;
-                        }
+                for (ky = above; ky < below; ky++) {
+                    int at = ((top + ky * dilation_h) * in_w + left + before * dilation_w) * in_c + c;
+                    for (kx = before; kx < behind; kx++, at += dilation_w * in_c) {
+                        best = in[at] > best ? in[at] : best;
                     }
                 }
                 *out++ = tml_saturate(best, low, high);
