@@ -16,10 +16,10 @@ use std::path::Path;
 
 use chip::{AVR, CORTEX_M0, CORTEX_M3, CORTEX_M4, Chip};
 use model_compiler::codegen::{self, Sources};
-use model_compiler::estimate::{AMOUNTS, Cost, Kernel, Work};
+use model_compiler::estimate::{AMOUNTS, Cost, Family, Kernel, Work};
 use model_compiler::optimize::Optimize;
 use model_compiler::plan::{self, Plan};
-use model_compiler::qir::QuantGraph;
+use model_compiler::qir::{Element, QuantGraph};
 
 /// RAM for the arena of a measured layer on the chip of an Arduino Uno, bytes.
 const SMALL_ARENA: usize = 1_500;
@@ -99,9 +99,16 @@ fn fit(chip: &Chip, form: Optimize, kernel: Kernel) -> Fit {
         if *chip == AVR && (plan.arena_bytes > SMALL_ARENA || Cost::of(&graph, &plan).constant_bytes > SMALL_FLASH) {
             continue;
         }
-        let inputs: Vec<u8> =
-            shapes::noise(2 * graph.tensors[graph.input].len(), 5).iter().map(|v| v.cast_unsigned()).collect();
-        let answers = vec![0; 2 * graph.tensors[graph.output].len()];
+        let into = &graph.tensors[graph.input];
+        let noise = shapes::noise(2 * into.len(), 5);
+        let inputs: Vec<u8> = match into.element {
+            Element::Int8 => noise,
+            Element::Float32 => into.stored(noise.iter().map(|value| f32::from(*value) / 50.0)),
+        }
+        .iter()
+        .map(|value| value.cast_unsigned())
+        .collect();
+        let answers = vec![0; 2 * graph.tensors[graph.output].bytes()];
         let measured = chip.measure(&sources, &inputs, &answers, 2);
         stack = stack.max(measured.stack);
         let mut amounts = [0.0; AMOUNTS];
@@ -171,8 +178,11 @@ impl Flash<'_> {
 
     /// Code of a kernel, of its call, and what it shares with its family, bytes.
     fn of(&mut self, kernel: Kernel) -> (u64, u64, u64) {
-        let base = if kernel.is_packed() { Kernel::ConvPacked } else { Kernel::Rescale };
-        let other = if kernel.is_packed() { Kernel::DepthwisePacked } else { Kernel::Mul };
+        let (base, other) = match kernel.family() {
+            Family::General => (Kernel::Rescale, Kernel::Mul),
+            Family::Packed => (Kernel::ConvPacked, Kernel::DepthwisePacked),
+            Family::Real => (Kernel::RealBinary, Kernel::RealLinear),
+        };
         let base = if kernel.source() == base { other } else { base };
         // Shapes hold two layers each.
         let call = (self.with(&[kernel, kernel]) - self.with(&[kernel])) / 2;

@@ -144,6 +144,26 @@ impl Forest {
         8 * self.nodes.len() + 4 * self.roots.len() + 6 * self.scores.len() + 4 * self.base.len()
     }
 
+    /// Tests and scores of one run, if every test were to hold as often as not.
+    pub fn walked(&self) -> (usize, usize) {
+        // Branches lead forward: what lies behind a node is known when its turn comes.
+        let mut walked: Vec<(f64, f64)> = vec![(0.0, 0.0); self.nodes.len()];
+        for (at, node) in self.nodes.iter().enumerate().rev() {
+            walked[at] = match node.count() {
+                Some(count) => (0.0, count as f64),
+                None => {
+                    let of = |next: usize| walked.get(at + next).copied().unwrap_or_default();
+                    let (holds, fails) = (of(1), of(usize::from(node.next)));
+                    (1.0 + (holds.0 + fails.0) / 2.0, (holds.1 + fails.1) / 2.0)
+                }
+            };
+        }
+        let roots = self.roots.iter().filter_map(|root| walked.get(*root as usize));
+        let (tests, scores): (f64, f64) = roots.fold((0.0, 0.0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+        // `as` saturates.
+        (tests.round() as usize, scores.round() as usize)
+    }
+
     /// Runs all trees; `out` has one element for each output.
     pub fn run(&self, x: &[f32], out: &mut [f32]) {
         let extreme = matches!(self.aggregate, Aggregate::Min | Aggregate::Max);

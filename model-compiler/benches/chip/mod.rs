@@ -191,7 +191,7 @@ impl Chip {
             _ => ("cortex_m.c", &["-nostartfiles", "-Wl,--gc-sections", "-T", "cortex_m.ld"]),
         };
         object(harness, "harness.o", &["-std=gnu99", "-ffunction-sections", &count]);
-        let libraries: &[&str] = if self.core == Core::Avr { &[] } else { &["-lc", "-lgcc"] };
+        let libraries: &[&str] = if self.core == Core::Avr { &["-lm"] } else { &["-lc", "-lgcc"] };
         self.gcc(folder, &[self.flags, link, &["-o", &elf, "harness.o", "model.o"], libraries].concat());
     }
 

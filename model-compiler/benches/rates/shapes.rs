@@ -2,14 +2,20 @@
 
 use model_compiler::estimate::Kernel;
 use model_compiler::fixed::{self, Multiplier};
-use model_compiler::ir::{Binary, Window};
-use model_compiler::qir::{Bounds, Linear, QBinary, QBlend, QNode, QOp, QTensor, QuantGraph};
+use model_compiler::forest::{Aggregate, Forest, Test, TreeNode};
+use model_compiler::ir::{Binary, Clamp, Norm, Unary, Window};
+use model_compiler::qir::{Bounds, Element, Linear, QBinary, QBlend, QNode, QOp, QTensor, QuantGraph};
+use model_compiler::real::Real;
 use model_compiler::strided::{Broadcast, Strided};
 
 /// Models of two different layers of this kernel each, so that no compiler folds one layer's geometry into the kernel.
 pub fn of(kernel: Kernel) -> Vec<QuantGraph> {
     let layers = layers(kernel);
-    (0..layers.len()).map(|at| model(&[&layers[at], &layers[(at + 1) % layers.len()]])).collect()
+    let of = |element: Element| {
+        let layers: Vec<&Layer> = layers.iter().filter(|layer| layer.elements.0 == element).collect();
+        (0..layers.len()).map(move |at| model(&[layers[at], layers[(at + 1) % layers.len()]])).collect::<Vec<_>>()
+    };
+    [of(Element::Int8), of(Element::Float32)].concat()
 }
 
 /// The layers of several models in one, which all read its input.
@@ -46,12 +52,16 @@ struct Layer {
     from: usize,
     to: usize,
     operands: usize,
+    /// What they hold.
+    elements: (Element, Element),
 }
 
+const INT8: (Element, Element) = (Element::Int8, Element::Int8);
+
 fn model(layers: &[&Layer]) -> QuantGraph {
-    let tensor = |len: usize, zero_point: i32| QTensor {
+    let tensor = |len: usize, zero_point: i32, element: Element| QTensor {
         name: "t".into(),
-        element: model_compiler::qir::Element::Int8,
+        element,
         shape: vec![1, len],
         scale: 0.05,
         zero_point,
@@ -59,7 +69,7 @@ fn model(layers: &[&Layer]) -> QuantGraph {
     let longest = layers.iter().map(|layer| layer.from).max().unwrap();
     let mut graph = QuantGraph {
         name: "rates".into(),
-        tensors: vec![tensor(longest, -3)],
+        tensors: vec![tensor(longest, -3, layers[0].elements.0)],
         nodes: Vec::new(),
         input: 0,
         output: layers.len(),
@@ -67,7 +77,7 @@ fn model(layers: &[&Layer]) -> QuantGraph {
         output_shape: vec![1, layers.last().unwrap().to],
     };
     for (index, layer) in layers.iter().enumerate() {
-        graph.tensors.push(tensor(layer.to, 4));
+        graph.tensors.push(tensor(layer.to, 4, layer.elements.1));
         let inputs = vec![0; layer.operands];
         graph.nodes.push(QNode { name: "n".into(), inputs, output: index + 1, op: layer.op.clone() });
     }
@@ -119,23 +129,23 @@ fn linear(channels: usize, taps: usize, each: bool, fast: bool, bounds: Bounds) 
 fn conv(w: Window, out_c: usize, each: bool, fast: bool, bounds: Bounds) -> Layer {
     let linear = linear(out_c, w.taps() * w.in_c, each, fast, bounds);
     let (from, to) = (w.in_h * w.in_w * w.in_c, w.out_pixels() * out_c);
-    Layer { op: QOp::Conv2d { window: w, out_c, linear }, from, to, operands: 1 }
+    Layer { op: QOp::Conv2d { window: w, out_c, linear }, from, to, operands: 1, elements: INT8 }
 }
 
 fn depthwise(w: Window, multiplier: usize, fast: bool, bounds: Bounds) -> Layer {
     let channels = w.in_c * multiplier;
     let linear = linear(channels, w.taps(), true, fast, bounds);
     let (from, to) = (w.in_h * w.in_w * w.in_c, w.out_pixels() * channels);
-    Layer { op: QOp::DepthwiseConv2d { window: w, multiplier, linear }, from, to, operands: 1 }
+    Layer { op: QOp::DepthwiseConv2d { window: w, multiplier, linear }, from, to, operands: 1, elements: INT8 }
 }
 
 fn dense(inputs: usize, outputs: usize, each: bool, fast: bool, bounds: Bounds) -> Layer {
     let linear = linear(outputs, inputs, each, fast, bounds);
-    Layer { op: QOp::Dense { inputs, outputs, linear }, from: inputs, to: outputs, operands: 1 }
+    Layer { op: QOp::Dense { inputs, outputs, linear }, from: inputs, to: outputs, operands: 1, elements: INT8 }
 }
 
 fn plain(op: QOp, len: usize) -> Layer {
-    Layer { op, from: len, to: len, operands: 1 }
+    Layer { op, from: len, to: len, operands: 1, elements: INT8 }
 }
 
 fn binary(function: Binary, a: &[usize], b: &[usize], constant: bool) -> Layer {
@@ -145,7 +155,7 @@ fn binary(function: Binary, a: &[usize], b: &[usize], constant: bool) -> Layer {
     let operands = if constant.is_some() { 1 } else { 2 };
     let op = QOp::Binary { function, meet, constant, other_zero: 0, bounds: Bounds::FULL };
     let len = |dims: &[usize]| dims.iter().product::<usize>();
-    Layer { op, from: len(a).max(len(b)), to: len(&shape), operands }
+    Layer { op, from: len(a).max(len(b)), to: len(&shape), operands, elements: INT8 }
 }
 
 fn binaries(function: Binary) -> Vec<Layer> {
@@ -162,8 +172,7 @@ fn layers(kernel: Kernel) -> Vec<Layer> {
     let full = Bounds::FULL;
     let one = Multiplier { value: 1_300_000_000, shift: 0 };
     match kernel {
-        // An average stands for it, which is written by hand.
-        Kernel::Real => Vec::new(),
+        Kernel::RealLinear | Kernel::RealBinary | Kernel::RealUnary | Kernel::RealRows | Kernel::Trees => reals(kernel),
         Kernel::ConvPacked => [
             (window(8, 8, 4, (3, 3), 1, 1), 4, full),
             (window(6, 5, 8, (3, 3), 1, 0), 10, full),
@@ -311,7 +320,7 @@ fn layers(kernel: Kernel) -> Vec<Layer> {
             } else {
                 QOp::AveragePool { window, bounds: full }
             };
-            Layer { op, from, to, operands: 1 }
+            Layer { op, from, to, operands: 1, elements: INT8 }
         })
         .into(),
         Kernel::Add => [10, 100, 300]
@@ -319,7 +328,7 @@ fn layers(kernel: Kernel) -> Vec<Layer> {
                 let half = Multiplier { value: 1 << 30, shift: 0 };
                 let sum = Multiplier { value: 1 << 30, shift: -18 };
                 let op = QOp::Add { operands: [half, one], sum, bounds: full };
-                Layer { op, from: len, to: len, operands: 2 }
+                Layer { op, from: len, to: len, operands: 2, elements: INT8 }
             })
             .into(),
         Kernel::Softmax => [(1, 10), (1, 2), (12, 4), (3, 40), (1, 100)]
@@ -334,14 +343,20 @@ fn layers(kernel: Kernel) -> Vec<Layer> {
             .map(|(outer, inner)| {
                 let len = outer * inner.iter().sum::<usize>();
                 let (operands, from) = (inner.len(), outer * inner.iter().max().unwrap());
-                Layer { op: QOp::Concat { outer, multipliers: vec![one; operands], inner }, from, to: len, operands }
+                Layer {
+                    op: QOp::Concat { outer, multipliers: vec![one; operands], inner },
+                    from,
+                    to: len,
+                    operands,
+                    elements: INT8,
+                }
             })
             .into(),
         Kernel::Pad => [([1, 6, 6, 4], [0, 1, 1, 0]), ([1, 1, 20, 3], [0, 0, 2, 0]), ([1, 12, 12, 1], [0, 2, 2, 0])]
             .map(|(dims, around)| {
                 let op = QOp::Pad { dims, before: around, after: around, fill: 0 };
                 let to = (0..4).map(|axis| dims[axis] + 2 * around[axis]).product();
-                Layer { op, from: dims.iter().product(), to, operands: 1 }
+                Layer { op, from: dims.iter().product(), to, operands: 1, elements: INT8 }
             })
             .into(),
         Kernel::Sum => binaries(Binary::Sub),
@@ -351,7 +366,7 @@ fn layers(kernel: Kernel) -> Vec<Layer> {
         Kernel::Mean => [(1, 25, 8), (4, 3, 30), (1, 200, 2), (10, 20, 1)]
             .map(|(outer, count, inner)| {
                 let op = QOp::Mean { outer, count, inner, multiplier: Multiplier { shift: -4, ..one } };
-                Layer { op, from: outer * count * inner, to: outer * inner, operands: 1 }
+                Layer { op, from: outer * count * inner, to: outer * inner, operands: 1, elements: INT8 }
             })
             .into(),
         Kernel::Move => [(vec![4, 6], vec![1, 4]), (vec![6, 6, 4], vec![4, 24, 1]), (vec![100], vec![2])]
@@ -359,13 +374,19 @@ fn layers(kernel: Kernel) -> Vec<Layer> {
                 let to = counts.iter().product();
                 let last: isize = counts.iter().zip(&steps).map(|(count, step)| (*count as isize - 1) * step).sum();
                 let op = QOp::Strided { path: Strided { counts, steps, begin: 0 } };
-                Layer { op, from: last.unsigned_abs() + 1, to, operands: 1 }
+                Layer { op, from: last.unsigned_abs() + 1, to, operands: 1, elements: INT8 }
             })
             .into(),
         Kernel::Gather => [(4, 6, 3, vec![5, 0, 2]), (1, 10, 30, vec![9, 8]), (6, 20, 1, vec![3; 16])]
             .map(|(outer, count, inner, indices)| {
                 let to = outer * indices.len() * inner;
-                Layer { op: QOp::Gather { outer, count, inner, indices }, from: outer * count * inner, to, operands: 1 }
+                Layer {
+                    op: QOp::Gather { outer, count, inner, indices },
+                    from: outer * count * inner,
+                    to,
+                    operands: 1,
+                    elements: INT8,
+                }
             })
             .into(),
         Kernel::Interpolate => [(3, 3, 4), (2, 6, 1), (4, 2, 12)]
@@ -375,8 +396,134 @@ fn layers(kernel: Kernel) -> Vec<Layer> {
                     (0..2 * size).map(|at| QBlend { low: low(at), high: low(at) + 1, share: 300 }).collect()
                 };
                 let op = QOp::Interpolate { width, channels, rows: blends(height), columns: blends(width) };
-                Layer { op, from: height * width * channels, to: 4 * height * width * channels, operands: 1 }
+                Layer {
+                    op,
+                    from: height * width * channels,
+                    to: 4 * height * width * channels,
+                    operands: 1,
+                    elements: INT8,
+                }
             })
             .into(),
     }
+}
+
+/// Layers in 32-bit floats, each with int8 and floats on either side.
+fn reals(kernel: Kernel) -> Vec<Layer> {
+    let all = [Element::Int8, Element::Float32];
+    // Trees store floats.
+    let kinds = all.iter().flat_map(|from| all.map(|to| (*from, to)));
+    let kinds = kinds.filter(|(_, to)| kernel != Kernel::Trees || *to == Element::Float32);
+    let of = |elements: (Element, Element)| {
+        real(kernel).into_iter().map(move |(op, from, to, operands)| Layer {
+            op: QOp::Real(op),
+            from,
+            to,
+            operands,
+            elements,
+        })
+    };
+    kinds.flat_map(of).collect()
+}
+
+fn reals_noise(count: usize) -> Vec<f32> {
+    noise(count, 13).iter().map(|value| f32::from(*value) / 64.0).collect()
+}
+
+/// Operators with the lengths of their operands and results, and how many operands they have.
+fn real(kernel: Kernel) -> Vec<(Real, usize, usize, usize)> {
+    match kernel {
+        Kernel::RealLinear => [
+            (Window::pointwise(1, 30), 6, None),
+            (Window::pointwise(1, 4), 12, None),
+            (Window::pointwise(1, 60), 3, None),
+            (window(6, 6, 4, (3, 3), 1, 1), 4, None),
+            (window(5, 5, 3, (3, 3), 1, 0), 6, None),
+            (window(6, 6, 4, (3, 3), 1, 1), 4, Some(1)),
+            (window(7, 5, 3, (2, 2), 2, 0), 6, Some(2)),
+        ]
+        .map(|(window, out_c, multiplier)| {
+            let inputs = if multiplier.is_some() { 1 } else { window.in_c };
+            let weights = reals_noise(out_c * window.taps() * inputs);
+            let (from, to) = (window.in_h * window.in_w * window.in_c, window.out_pixels() * out_c);
+            (
+                Real::Linear { window, out_c, multiplier, weights, bias: reals_noise(out_c), clamp: Clamp::NONE },
+                from,
+                to,
+                1,
+            )
+        })
+        .into(),
+        Kernel::RealBinary => [
+            (Binary::Add, vec![2, 40], vec![2, 40], false),
+            (Binary::Mul, vec![16, 8], vec![8], true),
+            (Binary::Sub, vec![30, 3], vec![3], true),
+            (Binary::Mul, vec![100], vec![100], false),
+        ]
+        .map(|(function, a, b, constant)| {
+            let (meet, shape) = Broadcast::of(&a, &b).unwrap();
+            let len = shape.iter().product();
+            let constant = constant.then(|| reals_noise(b.iter().product()));
+            let operands = if constant.is_some() { 1 } else { 2 };
+            (Real::Binary { function, meet, constant, clamp: Clamp::NONE }, len, len, operands)
+        })
+        .into(),
+        Kernel::RealUnary => [
+            (Some(Unary::Sigmoid), 10),
+            (Some(Unary::Tanh), 80),
+            (Some(Unary::Sigmoid), 60),
+            (Some(Unary::LeakyRelu { alpha: 0.1 }), 20),
+            (Some(Unary::LeakyRelu { alpha: 0.1 }), 100),
+            (Some(Unary::Abs), 50),
+        ]
+        .map(|(function, len)| (Real::Unary { function, clamp: Clamp::NONE }, len, len, 1))
+        .into(),
+        Kernel::RealRows => [
+            (1, 10, Norm::Softmax),
+            (8, 4, Norm::Softmax),
+            (1, 60, Norm::Softmax),
+            (1, 40, Norm::L1),
+            (6, 5, Norm::L1),
+            (2, 20, Norm::L2),
+        ]
+        .map(|(rows, depth, norm)| (Real::Rows { rows, depth, norm }, rows * depth, rows * depth, 1))
+        .into(),
+        _ => [(1, 4, 3, 1), (10, 3, 3, 1), (6, 5, 4, 4), (20, 2, 2, 1), (3, 5, 3, 3), (12, 1, 2, 1)]
+            .map(|(trees, depth, outputs, scores)| {
+                let forest = forest(trees, depth, outputs, scores);
+                (Real::Trees { forest }, forest_features(depth), usize::from(outputs), 1)
+            })
+            .into(),
+    }
+}
+
+fn forest_features(depth: u16) -> usize {
+    4 + usize::from(depth)
+}
+
+/// Whole trees of one depth; a leaf scores for one output, or for several.
+fn forest(trees: u16, depth: u16, outputs: u16, scores: u16) -> Forest {
+    fn grow(nodes: &mut Vec<TreeNode>, tables: &mut Vec<(u16, f32)>, depth: u16, outputs: u16, scores: u16) {
+        let at = nodes.len();
+        if depth == 0 {
+            if scores == 1 {
+                nodes.push(TreeNode::leaf(at as u16 % outputs, 0.5));
+            } else {
+                nodes.push(TreeNode::scores(scores, tables.len() as u16));
+                tables.extend((0..scores).map(|score| (score % outputs, 0.25)));
+            }
+            return;
+        }
+        nodes.push(TreeNode::branch(depth + at as u16 % 4, Test::LessOrEqual, false, 0.0, 0));
+        grow(nodes, tables, depth - 1, outputs, scores);
+        nodes[at].next = (nodes.len() - at) as u16;
+        grow(nodes, tables, depth - 1, outputs, scores);
+    }
+    let (mut nodes, mut roots, mut tables) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..trees {
+        roots.push(nodes.len() as u32);
+        grow(&mut nodes, &mut tables, depth, outputs, scores);
+    }
+    let base = vec![0.0; usize::from(outputs)];
+    Forest { features: forest_features(depth), nodes, roots, scores: tables, base, aggregate: Aggregate::Sum }
 }

@@ -15,8 +15,8 @@ use crate::optimize::Optimize;
 use crate::plan::{self, Plan, Share};
 use crate::qir::QuantGraph;
 pub use boards::{BOARDS, Board, Core, find};
-pub use rates::{Rate, figures, rate};
-pub use work::{AMOUNTS, Kernel, Work};
+pub use rates::{Rate, by_layer, figures, rate};
+pub use work::{AMOUNTS, Family, Kernel, Work};
 
 /// What a model costs on any board.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@ mod measured;
 
 use std::collections::BTreeSet;
 
-use super::work::{AMOUNTS, Kernel};
+use super::work::{AMOUNTS, Family, Kernel, Work};
 use super::{Core, Cost, Figures};
 
 /// What a kernel costs on a core.
@@ -26,6 +26,14 @@ pub struct Rate {
     pub call: u64,
     /// Code that it shares with its family, bytes.
     pub shared: u64,
+}
+
+impl Rate {
+    /// Instructions of this work.
+    fn of(&self, work: &Work) -> f64 {
+        // Amounts are far below 2^53.
+        self.instructions.iter().zip(work.amounts).map(|(rate, amount)| rate * amount as f64).sum()
+    }
 }
 
 /// A row of the table; `bytes` are stack, code, call and shared code.
@@ -54,25 +62,11 @@ pub fn rate(core: Core, small: bool, kernel: Kernel) -> Option<&'static Rate> {
     measured::MEASURED.iter().find(|rate| (rate.core, rate.small, rate.kernel) == (core, small, kernel))
 }
 
-/// What float arithmetic costs for each result and each multiply-accumulate (or node of a tree): averages over single
-/// layers and trees, not measured kernel by kernel. Without a floating-point unit, the compiler's library does it.
-const fn real(core: Core) -> Rate {
-    let (result, mac, code): (f64, f64, u64) = match measured_on(core) {
-        Core::Avr => (1_500.0, 330.0, 3_000),
-        Core::CortexM0 => (900.0, 180.0, 2_500),
-        Core::CortexM3 => (600.0, 110.0, 2_500),
-        _ => (80.0, 12.0, 1_200),
-    };
-    Rate {
-        core,
-        small: false,
-        kernel: Kernel::Real,
-        instructions: [300.0, result, mac, 0.0, 0.0, 0.0, 0.0, 0.0],
-        stack: 160,
-        code,
-        call: 80,
-        shared: 0,
-    }
+/// Instructions of each layer on a core.
+pub fn by_layer(cost: &Cost, core: Core) -> Vec<u64> {
+    // `as` saturates.
+    let of = |work: &Work| rate(core, cost.small, work.kernel).map_or(0, |rate| rate.of(work).round() as u64);
+    cost.work.iter().map(of).collect()
 }
 
 /// Adds up what a model costs on a core.
@@ -80,19 +74,16 @@ pub fn figures(cost: &Cost, core: Core) -> Figures {
     let mut figures = Figures { flash_bytes: cost.constant_bytes, stack_bytes: 0, instructions: 0 };
     let mut instructions = 0.0;
     let mut seen = BTreeSet::new();
-    let mut shared = [0; 2];
+    let mut shared = [0; Family::ALL.len()];
     for work in &cost.work {
-        let float = real(core);
-        let measured = if work.kernel == Kernel::Real { Some(&float) } else { rate(core, cost.small, work.kernel) };
-        let Some(rate) = measured else { continue };
-        // Amounts are far below 2^53.
-        instructions += rate.instructions.iter().zip(work.amounts).map(|(rate, n)| rate * n as f64).sum::<f64>();
+        let Some(rate) = rate(core, cost.small, work.kernel) else { continue };
+        instructions += rate.of(work);
         figures.stack_bytes = figures.stack_bytes.max(rate.stack);
         figures.flash_bytes += rate.call;
         if seen.insert(work.kernel.source()) {
             figures.flash_bytes += rate.code;
         }
-        let family = usize::from(work.kernel.is_packed());
+        let family = work.kernel.family() as usize;
         shared[family] = shared[family].max(rate.shared);
     }
     figures.flash_bytes += shared.iter().sum::<u64>() + if cost.records { RECORD_CODE } else { 0 };

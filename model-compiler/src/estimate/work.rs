@@ -1,7 +1,9 @@
 //! What a layer's kernel does, counted: the amounts that its time is a sum of.
 
+use crate::ir::{Norm, Unary, Window};
 use crate::lower::{self, Fast};
-use crate::qir::{Bounds, QBinary, QNode, QOp, QuantGraph};
+use crate::qir::{Bounds, Element, QBinary, QNode, QOp, QuantGraph};
+use crate::real::Real;
 
 /// A kernel of the generated code, or one of the ways through it that cost differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,13 +64,37 @@ pub enum Kernel {
     Gather,
     /// Linear interpolation.
     Interpolate,
-    /// 32-bit floats: layers that stay float, tree ensembles, linear models.
+    /// Convolution or dense layer in 32-bit floats.
+    RealLinear,
+    /// Function of two operands in 32-bit floats.
+    RealBinary,
+    /// Function of each element, or bounds, in 32-bit floats.
+    RealUnary,
+    /// Function of whole rows in 32-bit floats.
+    RealRows,
+    /// Decision trees.
+    Trees,
+}
+
+/// Kernels that share code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Any shape of int8.
+    General,
+    /// Packed kernels.
+    Packed,
+    /// 32-bit floats.
     Real,
 }
 
+impl Family {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::General, Self::Packed, Self::Real];
+}
+
 impl Kernel {
-    /// All that are measured one by one; for [`Self::Real`] there is an average.
-    pub const ALL: [Self; 28] = [
+    /// All of them.
+    pub const ALL: [Self; 33] = [
         Self::ConvPacked,
         Self::PointPacked,
         Self::OddPacked,
@@ -97,6 +123,11 @@ impl Kernel {
         Self::Move,
         Self::Gather,
         Self::Interpolate,
+        Self::RealLinear,
+        Self::RealBinary,
+        Self::RealUnary,
+        Self::RealRows,
+        Self::Trees,
     ];
 
     /// The kernel whose source it is, where several ways lead through one.
@@ -109,9 +140,13 @@ impl Kernel {
         }
     }
 
-    /// True for the family of packed kernels, which share code; the others share theirs.
-    pub fn is_packed(self) -> bool {
-        matches!(self.source(), Self::ConvPacked | Self::DensePacked | Self::DepthwisePacked)
+    /// The kernels with which it shares code.
+    pub fn family(self) -> Family {
+        match self.source() {
+            Self::ConvPacked | Self::DensePacked | Self::DepthwisePacked => Family::Packed,
+            Self::RealLinear | Self::RealBinary | Self::RealUnary | Self::RealRows | Self::Trees => Family::Real,
+            _ => Family::General,
+        }
     }
 }
 
@@ -157,54 +192,50 @@ fn count(graph: &QuantGraph, node: &QNode) -> (Kernel, Vec<Vec<usize>>) {
     let one = Vec::new();
     let elements = graph.tensors[node.output].len();
     match &node.op {
-        QOp::Real(real) => {
-            (Kernel::Real, vec![one, vec![elements], vec![usize::try_from(real.macs()).unwrap_or(usize::MAX)]])
-        }
+        QOp::Real(real) => count_real(graph, node, real),
         QOp::Conv2d { window: w, out_c, .. } => {
             let pixels = w.out_pixels();
-            let rows = pixels * out_c * w.kernel_h;
+            // Taps that meet a pixel and no gap.
+            let spread = usize::try_from(w.spread()).unwrap_or(1);
+            if w.has_gaps() {
+                let taps = pixels * out_c * w.taps();
+                let amounts = [one, vec![pixels, *out_c], vec![taps], vec![taps / spread, w.in_c]];
+                return (Kernel::ConvTransposed, amounts.to_vec());
+            }
+            let (rows, taps) = inside(w);
             let amounts = [
                 one,
                 vec![pixels],
                 vec![pixels, *out_c],
-                vec![rows],
-                vec![rows, w.kernel_w],
-                vec![rows, w.kernel_w, w.in_c],
+                vec![rows, *out_c],
+                vec![taps, *out_c],
+                vec![taps, *out_c, w.in_c],
             ];
-            // Taps that meet a pixel and no gap.
-            let spread = usize::try_from(w.spread()).unwrap_or(1);
-            if w.has_gaps() {
-                let amounts = [
-                    Vec::new(),
-                    vec![pixels, *out_c],
-                    vec![rows, w.kernel_w],
-                    vec![rows * w.kernel_w / spread, w.in_c],
-                ];
-                return (Kernel::ConvTransposed, amounts.to_vec());
-            }
             (Kernel::Conv, amounts.to_vec())
         }
         QOp::DepthwiseConv2d { window: w, multiplier, .. } => {
             let outputs = w.out_pixels() * w.in_c * multiplier;
-            let amounts = [
-                one,
-                vec![w.out_pixels(), w.in_c],
-                vec![outputs],
-                vec![outputs, w.kernel_h],
-                vec![outputs, w.kernel_h, w.kernel_w],
-            ];
             let spread = usize::try_from(w.spread()).unwrap_or(1);
             if w.has_gaps() {
                 let taps = outputs * w.taps();
                 return (Kernel::DepthwiseTransposed, vec![Vec::new(), vec![outputs], vec![taps], vec![taps / spread]]);
             }
+            let (rows, taps) = inside(w);
+            let amounts = [
+                one,
+                vec![w.out_pixels()],
+                vec![w.out_pixels(), w.in_c],
+                vec![outputs],
+                vec![rows, w.in_c, *multiplier],
+                vec![taps, w.in_c, *multiplier],
+            ];
             (Kernel::Depthwise, amounts.to_vec())
         }
         QOp::Dense { inputs, outputs, .. } => (Kernel::Dense, vec![one, vec![*outputs], vec![*inputs, *outputs]]),
         QOp::MaxPool { window: w, .. } | QOp::AveragePool { window: w, .. } => {
-            let outputs = w.out_pixels() * w.in_c;
-            let amounts =
-                [one, vec![outputs], vec![outputs, w.kernel_h], vec![outputs, w.kernel_h, w.kernel_w]].to_vec();
+            let (rows, taps) = inside(w);
+            let pixels = vec![w.out_pixels()];
+            let amounts = [one, pixels, vec![w.out_pixels(), w.in_c], vec![rows, w.in_c], vec![taps, w.in_c]].to_vec();
             let kernel = if matches!(node.op, QOp::MaxPool { .. }) { Kernel::MaxPool } else { Kernel::AveragePool };
             (kernel, amounts)
         }
@@ -240,6 +271,88 @@ fn count(graph: &QuantGraph, node: &QNode) -> (Kernel, Vec<Vec<usize>>) {
         }
         QOp::Interpolate { rows, columns, .. } => {
             (Kernel::Interpolate, vec![one, vec![rows.len()], vec![rows.len(), columns.len()], vec![elements]])
+        }
+    }
+}
+
+/// How many rows of windows, and how many taps, lie inside of the input, over all positions of a window.
+fn inside(w: &Window) -> (usize, usize) {
+    let along = |count: usize, taps: usize, stride: usize, dilation: usize, pad: usize, size: usize| {
+        let place = |at: usize, tap: usize| (at * stride + tap * dilation).checked_sub(pad);
+        let within = |at: usize| (0..taps).filter(|tap| place(at, *tap).is_some_and(|place| place < size)).count();
+        (0..count).map(within).sum::<usize>()
+    };
+    let rows = along(w.out_h, w.kernel_h, w.stride_h, w.dilation_h, w.pad_top, w.in_h);
+    let columns = along(w.out_w, w.kernel_w, w.stride_w, w.dilation_w, w.pad_left, w.in_w);
+    (rows * w.out_w, rows * columns)
+}
+
+/// The same for 32-bit floats; elements that are loaded from int8 or stored as int8 are counted beside.
+fn count_real(graph: &QuantGraph, node: &QNode, real: &Real) -> (Kernel, Vec<Vec<usize>>) {
+    let one = Vec::new();
+    let int8 = |tensor: usize| usize::from(graph.tensors[tensor].element == Element::Int8);
+    let elements = graph.tensors[node.output].len();
+    let (loaded, stored) = (int8(node.inputs[0]), int8(node.output));
+    match real {
+        Real::Linear { window: w, out_c, multiplier, .. } => {
+            let (_, taps) = inside(w);
+            let spread = usize::try_from(w.spread()).unwrap_or(1);
+            let taps = if w.has_gaps() { w.out_pixels() * w.taps() / spread } else { taps };
+            let inputs = if multiplier.is_some() { 1 } else { w.in_c };
+            let macs = [taps, *out_c, inputs];
+            let amounts = [
+                one,
+                vec![elements],
+                vec![taps, *out_c],
+                macs.to_vec(),
+                [&macs[..], &[loaded]].concat(),
+                vec![elements, stored],
+            ];
+            (Kernel::RealLinear, amounts.to_vec())
+        }
+        Real::Binary { meet, constant, .. } => {
+            let second = if constant.is_some() { 0 } else { node.inputs.last().map_or(0, |input| int8(*input)) };
+            let rows = elements / meet.counts.last().copied().unwrap_or(1).max(1);
+            (
+                Kernel::RealBinary,
+                vec![one, vec![rows], vec![elements], vec![elements, loaded + second], vec![elements, stored]],
+            )
+        }
+        Real::Unary { function, .. } => {
+            let exponential = usize::from(matches!(
+                function,
+                Some(
+                    Unary::Sigmoid
+                        | Unary::Tanh
+                        | Unary::Elu { .. }
+                        | Unary::Selu { .. }
+                        | Unary::Exp
+                        | Unary::Log
+                        | Unary::Probit
+                )
+            ));
+            let amounts =
+                [one, vec![elements], vec![elements, exponential], vec![elements, loaded], vec![elements, stored]];
+            (Kernel::RealUnary, amounts.to_vec())
+        }
+        Real::Rows { rows, depth, norm } => {
+            let exponential = usize::from(matches!(norm, Norm::Softmax | Norm::SoftmaxOfNonzero));
+            let elements = rows * depth;
+            let amounts = [
+                one,
+                vec![*rows],
+                vec![elements],
+                vec![elements, exponential],
+                vec![elements, loaded],
+                vec![elements, stored],
+            ];
+            (Kernel::RealRows, amounts.to_vec())
+        }
+        Real::Trees { forest } => {
+            let (tests, scores) = forest.walked();
+            let amounts =
+                [one, vec![elements], vec![forest.roots.len()], vec![tests], vec![scores], vec![tests, loaded]];
+            (Kernel::Trees, amounts.to_vec())
         }
     }
 }

@@ -8,33 +8,27 @@ TML_STRICT static void tml_real_linear(const int8_t *in, float in_scale, int in_
                                        int dilation_h, int dilation_w, int pad_top, int pad_left,
                                        int up_h, int up_w)
 {
-    int oy, ox, oc, ky, kx, ic;
+    int count = per_in > 0 ? 1 : in_c, step = per_in > 0 ? out_c : in_c;
+    int oy, ox, oc, ky, kx, i;
     int32_t at = 0;
     for (oy = 0; oy < out_h; oy++) {
         for (ox = 0; ox < out_w; ox++) {
             for (oc = 0; oc < out_c; oc++) {
+                const float *w = weights + (per_in > 0 ? oc : (int32_t)oc * kernel_h * kernel_w * in_c);
+                int first = per_in > 0 ? oc / per_in : 0;
                 float sum = TML_READ_FLOAT(bias + oc);
                 for (ky = 0; ky < kernel_h; ky++) {
                     int iy = oy * stride_h + ky * dilation_h - pad_top;
-                    if (iy < 0 || iy % up_h != 0 || iy / up_h >= in_h) {
-                        continue;
-                    }
-                    for (kx = 0; kx < kernel_w; kx++) {
+                    int row = iy < 0 || iy % up_h != 0 || iy / up_h >= in_h ? -1 : iy / up_h;
+                    for (kx = 0; kx < kernel_w; kx++, w += step) {
                         int ix = ox * stride_w + kx * dilation_w - pad_left;
-                        int32_t tap = (int32_t)ky * kernel_w + kx;
                         int32_t pixel;
-                        if (ix < 0 || ix % up_w != 0 || ix / up_w >= in_w) {
+                        if (row < 0 || ix < 0 || ix % up_w != 0 || ix / up_w >= in_w) {
                             continue;
                         }
-                        pixel = ((int32_t)(iy / up_h) * in_w + ix / up_w) * in_c;
-                        if (per_in > 0) {
-                            float x = tml_real_load(in, pixel + oc / per_in, in_scale, in_zero);
-                            sum += x * TML_READ_FLOAT(weights + tap * out_c + oc);
-                        } else {
-                            const float *w = weights + ((int32_t)oc * kernel_h * kernel_w + tap) * in_c;
-                            for (ic = 0; ic < in_c; ic++) {
-                                sum += tml_real_load(in, pixel + ic, in_scale, in_zero) * TML_READ_FLOAT(w + ic);
-                            }
+                        pixel = ((int32_t)row * in_w + ix / up_w) * in_c + first;
+                        for (i = 0; i < count; i++) {
+                            sum += tml_real_load(in, pixel + i, in_scale, in_zero) * TML_READ_FLOAT(w + i);
                         }
                     }
                 }
