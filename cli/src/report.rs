@@ -32,7 +32,7 @@ pub fn show(report: &CompileReport, board: Option<&str>) -> Result<(), Failure> 
         print(&format!("time      {} ms: {}", report.compile_ms, steps.join(", ")))?;
     }
     boards(report, board)?;
-    layers(report)?;
+    layers(report, board)?;
     sizes(report)?;
     arena(report)
 }
@@ -41,8 +41,9 @@ fn quality(report: &CompileReport) -> Result<(), Failure> {
     if report.int8_accuracy.is_some() {
         let float = report.float_accuracy.map(|share| format!("float {}, ", output::share(Some(share))));
         print(&format!(
-            "accuracy  {}int8 {} of {} held-out rows",
+            "accuracy  {}{} {} of {} held-out rows",
             float.unwrap_or_default(),
+            report.element(),
             output::share(report.int8_accuracy),
             report.evaluated
         ))?;
@@ -50,18 +51,20 @@ fn quality(report: &CompileReport) -> Result<(), Failure> {
     if let Some(outputs) = &report.outputs {
         let mut parts = Vec::new();
         let mut add = |value: Option<f64>, text: &dyn Fn(f64) -> String| parts.extend(value.map(text));
-        add(outputs.mse, &|mse| format!("int8 against float: mean squared error {mse:.3e}"));
+        let element = report.element();
+        add(outputs.mse, &|mse| format!("{element} against float: mean squared error {mse:.3e}"));
         add(outputs.largest, &|value| format!("largest difference {value:.4}"));
         add(outputs.sqnr_db, &|db| format!("SQNR {db:.1} dB"));
         add(outputs.agreement, &|share| format!("the same label in {}", output::share(Some(share))));
         add(outputs.float_target_mse, &|mse| format!("float against targets {mse:.3e}"));
-        add(outputs.int8_target_mse, &|mse| format!("int8 against targets {mse:.3e}"));
+        add(outputs.int8_target_mse, &|mse| format!("{element} against targets {mse:.3e}"));
         print(&format!("outputs   {}", parts.join(", ")))?;
     }
     if report.evaluated == 0 {
         print("accuracy  unknown: no example was held out to measure it")?;
     }
     match report.calibration {
+        _ if report.is_float() => print("computed  in 32-bit floats: nothing is quantized"),
         Calibration::None => print("quantized by the model file itself"),
         Calibration::Random => print(&format!("quantized with {} random inputs", report.calibrated)),
         Calibration::Dataset => print(&format!("quantized with {} rows", report.calibrated)),
@@ -133,7 +136,13 @@ fn duration(us: u64) -> String {
     }
 }
 
-fn layers(report: &CompileReport) -> Result<(), Failure> {
+/// The core on which layers are shown where no board is asked for.
+const CORE: &str = "cortex-m4";
+
+/// Layer by layer; instructions are those of the board's core.
+fn layers(report: &CompileReport, board: Option<&str>) -> Result<(), Failure> {
+    let board = report.boards.iter().find(|one| Some(one.board.as_str()) == board);
+    let core = board.map_or(CORE, |board| board.core.as_str());
     let measured = report.layers.iter().filter_map(|layer| layer.own_sqnr_db.or(layer.sqnr_db));
     let worst = measured.fold(f64::INFINITY, f64::min);
     let rows: Vec<Vec<String>> = report
@@ -147,6 +156,7 @@ fn layers(report: &CompileReport) -> Result<(), Failure> {
                 layer.op.clone(),
                 layer.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("x"),
                 layer.macs.to_string(),
+                layer.instructions.get(core).map_or_else(|| "-".to_owned(), |count| thousands(*count)),
                 output::size(u64::from(layer.weights_bytes)),
                 layer.sqnr_db.map_or_else(|| "-".to_owned(), |db| format!("{db:.1} dB")),
                 own.map_or_else(|| "-".to_owned(), |db| format!("{db:.1} dB{}", mark(db))),
@@ -154,7 +164,8 @@ fn layers(report: &CompileReport) -> Result<(), Failure> {
         })
         .collect();
     print("")?;
-    output::table(&["LAYER", "OPERATOR", "OUTPUT", "MACS", "WEIGHTS", "SQNR", "OWN"], &rows, "No layers.")
+    let on = core.to_uppercase();
+    output::table(&["LAYER", "OPERATOR", "OUTPUT", "MACS", &on, "WEIGHTS", "SQNR", "OWN"], &rows, "No layers.")
 }
 
 /// The end of a long name: converters join what they have fused, the last part is the layer's own.
@@ -172,7 +183,7 @@ fn sizes(report: &CompileReport) -> Result<(), Failure> {
     if report.float_weights_bytes > 0 {
         rows.push(("weights, float", report.float_weights_bytes));
     }
-    rows.push(("weights, int8", u64::from(report.weights_bytes)));
+    rows.push(("weights", u64::from(report.weights_bytes)));
     let most = rows.iter().map(|(_, bytes)| *bytes).max().unwrap_or(1).max(1);
     print("")?;
     rows.iter().try_for_each(|(name, bytes)| {

@@ -1,5 +1,7 @@
 //! What a compiled model is: its metadata, its report, and the signed manifest that announces it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -186,7 +188,7 @@ pub struct CompileReport {
     /// What they were.
     #[serde(default)]
     pub calibration: Calibration,
-    /// How the ranges of its activations were chosen; absent for files that were int8.
+    /// How the ranges of its activations were chosen; absent for files that were int8, and where nothing becomes int8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization: Option<QuantizationReport>,
     /// How far the int8 model's outputs are from the float model's, and both from the right ones; absent where neither
@@ -233,6 +235,18 @@ pub struct CompileReport {
     pub buffers: Vec<BufferReport>,
     /// Board by board.
     pub boards: Vec<BoardReport>,
+}
+
+impl CompileReport {
+    /// Whether nothing of the model is int8: trees, linear models, networks that are float throughout.
+    pub fn is_float(&self) -> bool {
+        !self.layers.is_empty() && self.layers.iter().all(|layer| layer.float)
+    }
+
+    /// What the compiled model is, in a word.
+    pub fn element(&self) -> &'static str {
+        if self.is_float() { "float32" } else { "int8" }
+    }
 }
 
 /// What calibrated a model.
@@ -345,6 +359,12 @@ pub struct LayerReport {
     pub macs: u64,
     /// Bytes of constants.
     pub weights_bytes: u32,
+    /// Whether it computes in 32-bit floats.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub float: bool,
+    /// Estimated instructions of one run (cycles on AVR), by [`BoardReport::core`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub instructions: BTreeMap<String, u64>,
     /// Signal to quantization noise of its output against the float model, in dB; absent where not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sqnr_db: Option<f64>,
@@ -358,6 +378,9 @@ pub struct LayerReport {
 pub struct BoardReport {
     /// The board type.
     pub board: String,
+    /// The core whose measured kernels its figures are made of: its own, or that of a neighbour.
+    #[serde(default)]
+    pub core: String,
     /// Flash that the whole firmware needs, in bytes.
     pub flash_bytes: u64,
     /// Flash that the board has, in bytes.

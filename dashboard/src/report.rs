@@ -11,7 +11,10 @@ const BAD_DB: f64 = 10.0;
 /// Below this many dB it is worth a look.
 const LOW_DB: f64 = 20.0;
 
-/// How good the int8 model is, in the figure that its data allow.
+/// The core for which layers show their instructions, as reports name it.
+const CORE: &str = "cortex-m4";
+
+/// How good the compiled model is, in the figure that its data allow.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Quality {
     pub(crate) name: &'static str,
@@ -24,17 +27,21 @@ pub(crate) fn quality(report: &CompileReport) -> Quality {
     let held_out = format!("{} held out", count(report.evaluated));
     if let Some(accuracy) = report.int8_accuracy {
         let float = report.float_accuracy.map(|share| format!("float: {}, ", percent(share))).unwrap_or_default();
-        return Quality { name: "Right as int8", value: percent(accuracy), more: format!("{float}{held_out}") };
+        return Quality {
+            name: if report.is_float() { "Right" } else { "Right as int8" },
+            value: percent(accuracy),
+            more: format!("{float}{held_out}"),
+        };
     }
     let outputs = report.outputs.as_ref();
     if let Some(mse) = outputs.and_then(|outputs| outputs.int8_target_mse) {
         let float = outputs.and_then(|outputs| outputs.float_target_mse);
         let float = float.map(|mse| format!(", float: {}", number(mse))).unwrap_or_default();
         let more = format!("mean squared{float}; {held_out}");
-        return Quality { name: "Error as int8", value: number(mse), more };
+        return Quality { name: if report.is_float() { "Error" } else { "Error as int8" }, value: number(mse), more };
     }
     if let Some(db) = outputs.and_then(|outputs| outputs.sqnr_db) {
-        return Quality { name: "Int8 against float", value: decibels(db), more: format!("SQNR, {held_out}") };
+        return Quality { name: "Against the float model", value: decibels(db), more: format!("SQNR, {held_out}") };
     }
     let more = "no example was held out to measure it".to_owned();
     Quality { name: "Accuracy", value: "unknown".to_owned(), more }
@@ -85,6 +92,8 @@ pub(crate) struct LayerRow<'a> {
     /// The last part of a name that a converter joined of many.
     pub(crate) name: &'a str,
     pub(crate) noise: Option<Noise>,
+    /// Instructions on [`CORE`].
+    pub(crate) instructions: Option<u64>,
     /// What it would lose if all before it were exact.
     pub(crate) own: Option<String>,
     /// Whether no other layer loses more by itself.
@@ -108,6 +117,7 @@ pub(crate) fn layers(report: &CompileReport) -> Vec<LayerRow<'_>> {
             layer,
             name,
             noise: layer.sqnr_db.map(noise),
+            instructions: layer.instructions.get(CORE).copied(),
             own: layer.own_sqnr_db.map(decibels),
             worst,
         }
@@ -130,7 +140,7 @@ pub(crate) fn sizes(report: &CompileReport) -> Vec<SizeRow> {
     let all = [
         ("model file", report.source_bytes, "busy"),
         ("weights, float", report.float_weights_bytes, "busy"),
-        ("weights, int8", u64::from(report.weights_bytes), "good"),
+        ("weights, compiled", u64::from(report.weights_bytes), "good"),
     ];
     let most = all.iter().map(|(_, bytes, _)| *bytes).max().unwrap_or(0);
     let row = |(name, bytes, tone)| SizeRow { name, bytes, tone, share: crate::view::share(bytes, most) };
@@ -170,6 +180,7 @@ pub(crate) fn method(name: &str, bias_correction: bool) -> String {
 /// What the ranges of the int8 values come from.
 pub(crate) fn calibration(report: &CompileReport) -> String {
     match report.calibration {
+        _ if report.is_float() => "Nothing is quantized: all of it computes in 32-bit floats.".to_owned(),
         Calibration::None => "The file was int8 already: its own scales are used.".to_owned(),
         Calibration::Random => format!("Ranges are guesses from {} random inputs.", count(report.calibrated)),
         Calibration::Dataset => format!("Ranges come from {} rows of the dataset.", count(report.calibrated)),
@@ -185,7 +196,7 @@ pub(crate) fn outputs(report: &CompileReport) -> Vec<(&'static str, String)> {
         ("Largest difference", outputs.largest.map(number)),
         ("The same label", outputs.agreement.map(percent)),
         ("Float against targets, squared", outputs.float_target_mse.map(number)),
-        ("Int8 against targets, squared", outputs.int8_target_mse.map(number)),
+        ("Compiled against targets, squared", outputs.int8_target_mse.map(number)),
     ];
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
@@ -225,6 +236,8 @@ mod tests {
             shape: Vec::new(),
             macs: 0,
             weights_bytes: 0,
+            float: false,
+            instructions: [("cortex-m4".to_owned(), 7)].into(),
             sqnr_db,
             own_sqnr_db: None,
         };
@@ -234,7 +247,7 @@ mod tests {
         };
         let rows = layers(&report);
         assert_eq!(rows.iter().map(|row| row.worst).collect::<Vec<_>>(), [false, false, true, false]);
-        assert_eq!((rows[0].name, rows[2].number), ("b", 3));
+        assert_eq!((rows[0].name, rows[2].number, rows[1].instructions), ("b", 3, Some(7)));
         assert_eq!(rows[2].noise, Some(Noise { text: "9.0 dB".into(), share: 15, tone: "bad" }));
     }
 

@@ -13,7 +13,7 @@ use crate::examples::Examples;
 use crate::import::{self, ImportError, ImportLimits, Model};
 use crate::mixed::Mixed;
 use crate::optimize::{self, Optimize};
-use crate::qir::QuantGraph;
+use crate::qir::{Element, QuantGraph};
 use crate::quantize::QuantizeError;
 use crate::ranges::Method;
 use crate::report::{self, Findings, count, without_batch};
@@ -213,7 +213,8 @@ pub fn compile<'a>(
             let work: u64 = graph.nodes.iter().map(|node| node.op.work()).sum();
             calibration = examples.calibration(affordable(CALIBRATION_WORK, work)).ok_or(CompileError::NoData)?;
             let found = search::search(&graph, &calibration, options.method, &options.mixed)?;
-            quantization = Some(found.report);
+            let is_int8 = found.quantized.tensors.iter().any(|tensor| tensor.element == Element::Int8);
+            quantization = is_int8.then_some(found.report);
             (Some(found.graph), found.quantized)
         }
     };

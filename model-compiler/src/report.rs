@@ -4,14 +4,14 @@ use contract::artifact::{
     BoardReport, BufferReport, Calibration, CompileReport, LayerReport, QuantizationReport, StepTime,
 };
 
-use crate::estimate::{self, Cost};
+use crate::estimate::{self, Core, Cost};
 use crate::evaluate::{Evaluation, Sqnr};
 use crate::import::shown;
 use crate::ir::{Clamp, Graph, Op};
 use crate::mixed::{GOOD_DB, Mixed};
 use crate::optimize::{Optimize, optimized};
 use crate::plan::{self, Place, Plan};
-use crate::qir::{Bounds, QNode, QuantGraph};
+use crate::qir::{Bounds, QNode, QOp, QuantGraph};
 
 /// Everything that the report is made from.
 pub(crate) struct Findings<'a> {
@@ -62,15 +62,22 @@ pub(crate) fn report(findings: &Findings<'_>) -> CompileReport {
         let index = findings.quantized.nodes.iter().position(|original| original.output == node.output)?;
         Some(&findings.graph?.nodes[index].op)
     };
+    let by_core = Core::MEASURED.map(|core| (core, estimate::by_layer(&cost, core)));
+    let instructions = |index: usize| {
+        by_core.iter().filter_map(|(core, layers)| Some((core.name().to_owned(), *layers.get(index)?))).collect()
+    };
     let layers = graph
         .nodes
         .iter()
-        .map(|node| LayerReport {
+        .enumerate()
+        .map(|(index, node)| LayerReport {
             name: node.name.clone(),
             op: operator(graph, node, float(node)),
             shape: without_batch(&graph.tensors[node.output].shape),
             macs: node.op.macs(),
             weights_bytes: count(node.op.constant_bytes()),
+            float: matches!(node.op, QOp::Real(_)),
+            instructions: instructions(index),
             sqnr_db: findings.sqnr.get(node.output).and_then(|sqnr| sqnr.reached),
             own_sqnr_db: findings.sqnr.get(node.output).and_then(|sqnr| sqnr.own),
         })

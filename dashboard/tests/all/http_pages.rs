@@ -109,6 +109,9 @@ async fn a_report_is_read_layer_by_layer_and_as_a_file() {
         "3.6 times smaller",
         "/conv2/Conv: 128 B at byte 512, steps 3 to 3",
         r#"class="buffer c3 work""#,
+        "conv2d (float)+relu <span class=\"chip busy\">float32</span>",
+        "4,321,000",
+        "These layers stay in 32-bit floats: /conv2/Conv.",
         "99.7%",
     ] {
         assert!(model.contains(text), "the model's page lacks {text}");

@@ -22,6 +22,33 @@ pub enum Core {
     Host,
 }
 
+impl Core {
+    /// Those on which kernels were measured.
+    pub const MEASURED: [Self; 4] = [Self::Avr, Self::CortexM0, Self::CortexM3, Self::CortexM4];
+
+    /// The core whose measurements stand for this one's.
+    pub const fn measured_on(self) -> Self {
+        match self {
+            Self::CortexM7 => Self::CortexM4,
+            Self::Xtensa | Self::Host => Self::CortexM3,
+            measured => measured,
+        }
+    }
+
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Avr => "avr",
+            Self::CortexM0 => "cortex-m0",
+            Self::CortexM3 => "cortex-m3",
+            Self::CortexM4 => "cortex-m4",
+            Self::CortexM7 => "cortex-m7",
+            Self::Xtensa => "xtensa",
+            Self::Host => "host",
+        }
+    }
+}
+
 /// A board that models are estimated for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Board {

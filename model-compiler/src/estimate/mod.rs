@@ -144,6 +144,7 @@ pub fn estimate(cost: &Cost, board: &Board) -> BoardReport {
     };
     BoardReport {
         board: board.id.to_owned(),
+        core: board.core.measured_on().name().to_owned(),
         flash_bytes,
         flash_total: board.flash_bytes,
         ram_bytes,

@@ -42,21 +42,12 @@ const fn row(core: Core, small: bool, kernel: Kernel, instructions: [f64; AMOUNT
     Rate { core, small, kernel, instructions, stack, code, call, shared }
 }
 
-/// The core whose measurements stand for another's.
-const fn measured_on(core: Core) -> Core {
-    match core {
-        Core::CortexM7 => Core::CortexM4,
-        Core::Xtensa | Core::Host => Core::CortexM3,
-        measured => measured,
-    }
-}
-
 /// Code that reads records of channels, bytes.
 const RECORD_CODE: u64 = 120;
 
 /// The rate of a kernel on a core, of the small form or the fast one.
 pub fn rate(core: Core, small: bool, kernel: Kernel) -> Option<&'static Rate> {
-    let core = measured_on(core);
+    let core = core.measured_on();
     // An AVR is too small for anything but one form.
     let small = small && core != Core::Avr;
     measured::MEASURED.iter().find(|rate| (rate.core, rate.small, rate.kernel) == (core, small, kernel))

@@ -1,15 +1,17 @@
 //! Models of tables (`tests/data/tables`: scikit-learn, XGBoost, LightGBM) in 32-bit floats: against onnxruntime, and
 //! the same bits in the interpreter, in C on this machine, on a Cortex-M4 and on an AVR.
 
+use contract::artifact::CompileReport;
 use model_compiler::import::{self, ImportLimits};
 use model_compiler::ir::{Graph, Op};
+use model_compiler::mixed::Mixed;
 use model_compiler::qir::{Element, QuantGraph};
 use model_compiler::quantize::{QuantizeOptions, quantize};
-use model_compiler::{codegen, float, plan, reference};
+use model_compiler::{CompileOptions, Data, codegen, compile, float, plan, reference};
 
 use crate::avr;
 use crate::chip::CORTEX_M4;
-use crate::common::{STRICT, compiler, run_c};
+use crate::common::{DIGITS, STRICT, compiler, run_c};
 
 /// How far an answer may be from onnxruntime's, by the largest one of 1 and itself: it adds in another order.
 const NEAR: f32 = 1e-6;
@@ -137,6 +139,31 @@ fn an_avr_has_the_same_bits() {
         let sources = codegen::c99(&graph, &plan::plan(&graph), &table.name);
         assert!(avr::run(&sources, &inputs) == answers, "{}", table.name);
     }
+}
+
+#[test]
+fn a_report_says_that_trees_are_floats_and_what_they_cost() {
+    let report = |name: &str| {
+        let file = tables().into_iter().find(|table| table.name == name).unwrap().file;
+        compile(&file, Data::Random, &CompileOptions::new(name), &mut |_| {}).unwrap().report
+    };
+    let (tree, forest) = (report("tree"), report("forest"));
+    assert!(forest.is_float() && forest.quantization.is_none(), "{forest:?}");
+    let cost =
+        |report: &CompileReport, core: &str| report.layers.iter().map(|layer| layer.instructions[core]).sum::<u64>();
+    for core in ["avr", "cortex-m0", "cortex-m3", "cortex-m4"] {
+        assert!(cost(&tree, core) > 0 && cost(&forest, core) > cost(&tree, core), "{core}: {:?}", forest.layers);
+    }
+    let uno = forest.boards.iter().find(|board| board.board == "uno").unwrap();
+    assert_eq!((uno.core.as_str(), uno.instructions), ("avr", cost(&forest, "avr")));
+    // Some layers float: the others are not, and each knows what it is.
+    let options = CompileOptions { mixed: Mixed::Layers(vec!["conv2".into()]), ..CompileOptions::new("digits") };
+    let mixed = compile(&DIGITS.onnx, &DIGITS.dataset, &options, &mut |_| {}).unwrap().report;
+    let floats: Vec<&str> = mixed.layers.iter().filter(|layer| layer.float).map(|layer| layer.name.as_str()).collect();
+    assert_eq!((floats.as_slice(), mixed.is_float()), (&["conv2"][..], false));
+    let conv2 = mixed.layers.iter().find(|layer| layer.name == "conv2").unwrap();
+    println!("conv2 in floats: {:?}", conv2.instructions);
+    assert!(conv2.instructions["avr"] > conv2.macs && conv2.instructions["cortex-m4"] > conv2.macs, "{conv2:?}");
 }
 
 #[test]

@@ -265,7 +265,7 @@ fn compile_report() -> Value {
         "labels": (0..10).map(|label: i32| label.to_string()).collect::<Vec<_>>(),
         "weights_bytes": 3122, "arena_bytes": 640, "arena_bound_bytes": 576, "macs": 32_616, "source_bytes": 13_208, "compile_ms": 412,
         "calibration": "dataset", "float_weights_bytes": 11_240,
-        "quantization": {"method": "mse", "bias_correction": true, "adjusted_tensors": 2, "sqnr_db": 36.4, "tried": [
+        "quantization": {"method": "mse", "bias_correction": true, "adjusted_tensors": 2, "sqnr_db": 36.4, "float_layers": ["/conv2/Conv"], "tried": [
             {"method": "min-max", "bias_correction": false, "sqnr_db": 33.1},
             {"method": "mse", "bias_correction": false, "sqnr_db": 34.8},
             {"method": "mse", "bias_correction": true, "sqnr_db": 35.9},
@@ -285,7 +285,8 @@ fn compile_report() -> Value {
         "layers": [
             {"name": "/conv1/Conv", "op": "conv2d+relu", "shape": [8, 8, 8], "macs": 4608, "weights_bytes": 136, "sqnr_db": 38.2},
             {"name": "/pool1/MaxPool", "op": "max_pool", "shape": [4, 4, 8], "macs": 0, "weights_bytes": 0},
-            {"name": "/conv2/Conv", "op": "conv2d+relu", "shape": [4, 4, 24], "macs": 27_648, "weights_bytes": 1944, "sqnr_db": 34.9},
+            {"name": "/conv2/Conv", "op": "conv2d (float)+relu", "shape": [4, 4, 24], "macs": 27_648, "weights_bytes": 1944, "sqnr_db": 34.9,
+             "float": true, "instructions": {"avr": 10_412_345, "cortex-m4": 4_321_000}},
             {"name": "/pool2/MaxPool", "op": "max_pool", "shape": [2, 2, 24], "macs": 0, "weights_bytes": 0},
             {"name": "/dense/Gemm", "op": "dense", "shape": [10], "macs": 960, "weights_bytes": 1040, "sqnr_db": 36.0},
             {"name": HOSTILE, "op": "softmax", "shape": [10], "macs": 0, "weights_bytes": 2},
