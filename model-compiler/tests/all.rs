@@ -1,8 +1,6 @@
 //! Tests of the compiler as a whole: real models, real C compilers, damaged files.
 #![allow(clippy::unwrap_used)]
 
-#[path = "all/avr.rs"]
-mod avr;
 #[path = "all/board.rs"]
 mod board;
 #[path = "all/book.rs"]

@@ -52,6 +52,10 @@ pub const AVR: Chip = Chip {
     machine: "atmega328p",
 };
 
+/// The same core with 128 kB of flash and 16 kB of RAM, for what does not fit there.
+pub const AVR_LARGE: Chip =
+    Chip { flags: &["-mmcu=atmega1284p", "-Os", "-mcall-prologues"], machine: "atmega1284p", ..AVR };
+
 const fn arm(core: Core, flags: &'static [&'static str], machine: &'static str) -> Chip {
     Chip { core, gcc: "arm-none-eabi-gcc", size: "arm-none-eabi-size", flags, machine }
 }

@@ -31,6 +31,8 @@ pub struct Cost {
     pub small: bool,
     /// True if constants of channels are records.
     pub records: bool,
+    /// True if some layers run band by band.
+    pub banded: bool,
 }
 
 impl Cost {
@@ -44,6 +46,7 @@ impl Cost {
             work: work(graph, plan),
             small: plan.optimize == Optimize::Size,
             records: plan.records.is_some(),
+            banded: !plan.regions.is_empty(),
         }
     }
 }
@@ -187,7 +190,7 @@ mod tests {
     use super::*;
 
     fn cost(constant_bytes: u64, arena_bytes: u64) -> Cost {
-        Cost { constant_bytes, arena_bytes, work: Vec::new(), small: false, records: false }
+        Cost { constant_bytes, arena_bytes, work: Vec::new(), small: false, records: false, banded: false }
     }
 
     #[test]

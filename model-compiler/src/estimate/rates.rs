@@ -2,7 +2,7 @@
 
 mod measured;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::work::{AMOUNTS, Family, Kernel, Work};
 use super::{Core, Cost, Figures};
@@ -60,23 +60,52 @@ pub fn by_layer(cost: &Cost, core: Core) -> Vec<u64> {
     cost.work.iter().map(of).collect()
 }
 
+/// The stack of one kernel.
+#[derive(Debug, Clone, Copy, Default)]
+struct Frame {
+    /// Layers that run it.
+    calls: usize,
+    /// Deepest stack seen, bytes.
+    bytes: u64,
+}
+
+/// What `tml_invoke` puts on the stack beside its kernels, most seen, bytes.
+const INVOKE_STACK: u64 = 24;
+
+/// What running band by band adds to that, bytes: 76 and 6 were the most seen.
+const fn bands_stack(core: Core) -> u64 {
+    if matches!(core, Core::Avr) { 40 } else { 112 }
+}
+
+/// A bound of the stack: a compiler may take a kernel with one call into `tml_invoke`, and another one runs on top.
+fn stack(mut frames: Vec<Frame>, bands: u64) -> u64 {
+    frames.sort_by_key(|frame| std::cmp::Reverse(frame.bytes));
+    let deepest = frames.first().copied().unwrap_or_default();
+    let once = |frame: &&Frame| deepest.calls == 1 || frame.calls == 1;
+    let below = frames.iter().skip(1).find(once).map_or(0, |frame| frame.bytes);
+    deepest.bytes + below + INVOKE_STACK + bands
+}
+
 /// Adds up what a model costs on a core.
 pub fn figures(cost: &Cost, core: Core) -> Figures {
     let mut figures = Figures { flash_bytes: cost.constant_bytes, stack_bytes: 0, instructions: 0 };
     let mut instructions = 0.0;
-    let mut seen = BTreeSet::new();
+    let mut seen: BTreeMap<Kernel, Frame> = BTreeMap::new();
     let mut shared = [0; Family::ALL.len()];
     for work in &cost.work {
         let Some(rate) = rate(core, cost.small, work.kernel) else { continue };
         instructions += rate.of(work);
-        figures.stack_bytes = figures.stack_bytes.max(rate.stack);
         figures.flash_bytes += rate.call;
-        if seen.insert(work.kernel.source()) {
+        let frame = seen.entry(work.kernel.source()).or_default();
+        if frame.calls == 0 {
             figures.flash_bytes += rate.code;
         }
+        frame.calls += 1;
+        frame.bytes = frame.bytes.max(rate.stack);
         let family = work.kernel.family() as usize;
         shared[family] = shared[family].max(rate.shared);
     }
+    figures.stack_bytes = stack(seen.into_values().collect(), if cost.banded { bands_stack(core) } else { 0 });
     figures.flash_bytes += shared.iter().sum::<u64>() + if cost.records { RECORD_CODE } else { 0 };
     // `as` saturates.
     figures.instructions = instructions.round() as u64;

@@ -1,19 +1,34 @@
 //! Generated C on simulated chips: kernels with DSP instructions, and those of an 8-bit chip, which no other test runs.
 
+use model_compiler::estimate::{self, Cost};
 use model_compiler::import::{self, ImportLimits};
 use model_compiler::optimize::{self, Optimize};
+use model_compiler::plan::Plan;
+use model_compiler::qir::QuantGraph;
 use model_compiler::{codegen, reference};
 
 use crate::chip::{AVR, CORTEX_M0, CORTEX_M3, CORTEX_M4, Chip, Measured};
 use crate::common::{DIGITS, random_inputs, shared_models};
 
 /// True if this machine has what the chip needs.
-fn usable(chip: &Chip) -> bool {
+pub fn usable(chip: &Chip) -> bool {
     let missing = chip.missing();
     if !missing.is_empty() {
         eprintln!("SKIPPED: no {missing:?} on this machine, nothing ran on {:?}", chip.core);
     }
     missing.is_empty()
+}
+
+/// The stack that is promised for a model is never passed.
+fn within(name: &str, chip: &Chip, graph: &QuantGraph, plan: &Plan, measured: &Measured) {
+    let promised = estimate::figures(&Cost::of(graph, plan), chip.core).stack_bytes;
+    println!("    stack: promised {promised} B, measured {} B", measured.stack);
+    assert!(
+        measured.stack <= promised,
+        "{name} on {:?}: {} B of stack, promised {promised}",
+        chip.core,
+        measured.stack
+    );
 }
 
 fn show(name: &str, optimize: Optimize, chip: &Chip, measured: &Measured) {
@@ -46,6 +61,7 @@ fn golden_vectors_agree(chip: &Chip, names: &[&str]) {
             let measured = chip.measure(&codegen::c99(&graph, &plan, name), &inputs, &answers, vectors);
             show(name, optimize, chip, &measured);
             assert_eq!(measured.different, 0, "{name} for {optimize:?}");
+            within(name, chip, &graph, &plan, &measured);
         }
     }
 }
@@ -65,6 +81,7 @@ fn the_digits_differ_in_no_byte_on_any_chip() {
             let measured = chip.measure(&sources, &bytes(&inputs.concat()), &bytes(&answers), 16);
             show("digits", optimize, &chip, &measured);
             assert_eq!(measured.different, 0, "{:?} for {optimize:?}", chip.core);
+            within("digits", &chip, &graph, &plan, &measured);
         }
     }
 }
@@ -77,4 +94,10 @@ fn golden_vectors_of_real_models_differ_in_no_byte_on_a_cortex_m4() {
 #[test]
 fn golden_vectors_of_a_real_model_differ_in_no_byte_on_an_avr() {
     golden_vectors_agree(&AVR, &["hello_world"]);
+}
+
+#[test]
+fn golden_vectors_of_real_models_differ_in_no_byte_on_a_cortex_m0_and_m3() {
+    golden_vectors_agree(&CORTEX_M0, &["hello_world", "ad"]);
+    golden_vectors_agree(&CORTEX_M3, &["hello_world", "ad"]);
 }

@@ -8,8 +8,8 @@ use model_compiler::ranges::Method;
 use model_compiler::search::search;
 use model_compiler::{codegen, evaluate, float, plan, reference};
 
-use crate::avr;
-use crate::chip::CORTEX_M4;
+use crate::board::usable;
+use crate::chip::{AVR_LARGE, CORTEX_M4};
 use crate::common::{Attribute, DIGITS, OnnxFile, STRICT, compiler, random_inputs, run_c, scaled};
 
 /// A network in which one channel shouts and counts for little.
@@ -107,13 +107,10 @@ fn same_bits(graph: &QuantGraph) {
         let flags: Vec<&str> = STRICT.iter().copied().chain(sanitized).collect();
         assert_eq!(run_c(&cc, &flags, &sources, &inputs), answers, "{cc}");
     }
-    if CORTEX_M4.missing().is_empty() {
-        let bytes = |values: &[i8]| -> Vec<u8> { values.iter().map(|value| value.cast_unsigned()).collect() };
-        let (into, outof) = (bytes(&inputs.concat()), bytes(&answers));
-        assert_eq!(CORTEX_M4.measure(&sources, &into, &outof, inputs.len()).different, 0);
-    }
-    if avr::present() {
-        assert_eq!(avr::run(&sources, &inputs), answers);
+    let bytes = |values: &[i8]| -> Vec<u8> { values.iter().map(|value| value.cast_unsigned()).collect() };
+    for chip in [CORTEX_M4, AVR_LARGE].iter().filter(|chip| usable(chip)) {
+        let measured = chip.measure(&sources, &bytes(&inputs.concat()), &bytes(&answers), inputs.len());
+        assert_eq!(measured.different, 0, "{:?}", chip.core);
     }
 }
 

@@ -9,8 +9,8 @@ use model_compiler::qir::{Element, QuantGraph};
 use model_compiler::quantize::{QuantizeOptions, quantize};
 use model_compiler::{CompileOptions, Data, codegen, compile, float, plan, reference};
 
-use crate::avr;
-use crate::chip::CORTEX_M4;
+use crate::board::usable;
+use crate::chip::{AVR_LARGE, CORTEX_M4};
 use crate::common::{DIGITS, STRICT, compiler, run_c};
 
 /// How far an answer may be from onnxruntime's, by the largest one of 1 and itself: it adds in another order.
@@ -113,31 +113,15 @@ fn c_has_the_same_bits() {
 }
 
 #[test]
-fn a_cortex_m4_has_the_same_bits() {
-    let missing = CORTEX_M4.missing();
-    if !missing.is_empty() {
-        eprintln!("SKIPPED: no {missing:?} on this machine, no table ran on a Cortex-M4");
-        return;
-    }
-    for table in tables() {
-        let (graph, inputs, answers) = compiled(&table);
-        let sources = codegen::c99(&graph, &plan::plan(&graph), &table.name);
-        let bytes = |values: &[i8]| -> Vec<u8> { values.iter().map(|value| value.cast_unsigned()).collect() };
-        let (into, outof) = (bytes(&inputs.concat()), bytes(&answers));
-        let measured = CORTEX_M4.measure(&sources, &into, &outof, inputs.len());
-        assert_eq!(measured.different, 0, "{}", table.name);
-    }
-}
-
-#[test]
-fn an_avr_has_the_same_bits() {
-    if !avr::present() {
-        return;
-    }
-    for table in tables() {
-        let (graph, inputs, answers) = compiled(&table);
-        let sources = codegen::c99(&graph, &plan::plan(&graph), &table.name);
-        assert!(avr::run(&sources, &inputs) == answers, "{}", table.name);
+fn simulated_chips_have_the_same_bits() {
+    let bytes = |values: &[i8]| -> Vec<u8> { values.iter().map(|value| value.cast_unsigned()).collect() };
+    for chip in [CORTEX_M4, AVR_LARGE].iter().filter(|chip| usable(chip)) {
+        for table in tables() {
+            let (graph, inputs, answers) = compiled(&table);
+            let sources = codegen::c99(&graph, &plan::plan(&graph), &table.name);
+            let measured = chip.measure(&sources, &bytes(&inputs.concat()), &bytes(&answers), inputs.len());
+            assert_eq!(measured.different, 0, "{} on {:?}", table.name, chip.core);
+        }
     }
 }
 

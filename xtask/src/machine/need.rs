@@ -32,7 +32,6 @@ pub const NEEDS: &[Need] = &[
     Need { program: None, package: "arduino-core-avr", why: "the bootloader of the simulated Uno" },
     Need { program: None, package: "libsimavr-dev", why: "the chip of the simulated Uno" },
     Need { program: None, package: "libelf-dev", why: "the same" },
-    program("simavr", "simavr", "the arithmetic of generated code on an AVR"),
     program("arduino-builder", "arduino-builder", "the sketch for boards of Arduino cores"),
     program("arm-none-eabi-gcc", "gcc-arm-none-eabi", "firmware for a Cortex-M4"),
     Need { program: None, package: "libnewlib-arm-none-eabi", why: "the C library of the same" },
