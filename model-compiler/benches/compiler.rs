@@ -1,5 +1,5 @@
-//! What generated C costs on a Cortex-M4, against TensorFlow Lite Micro: instructions, flash, arena, stack. The answers
-//! to the golden vectors are compared on the board.
+//! What generated C costs on a Cortex-M4, against TensorFlow Lite Micro, and on cores without DSP instructions:
+//! instructions, flash, arena, stack. The answers to the golden vectors are compared on the board.
 //!
 //! `cargo xtask bench compiler` prints the table and writes it to docs/compiler-benchmark.md.
 
@@ -12,10 +12,14 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
-use model_compiler::codegen;
+use model_compiler::dataset::{DatasetLimits, Split, from_csv};
 use model_compiler::estimate::{self, Cost};
+use model_compiler::evaluate::quantize_input;
 use model_compiler::import::{self, ImportLimits};
 use model_compiler::optimize::{self, Optimize};
+use model_compiler::qir::QuantGraph;
+use model_compiler::quantize::{QuantizeOptions, quantize};
+use model_compiler::{codegen, reference};
 
 /// A model and what TensorFlow Lite Micro needs for it, reference kernels and CMSIS-NN: measured once on this board in
 /// QEMU with gcc 12.2 (core at -Os, kernels at -O2), with the same timer; flash with the model, less an empty harness.
@@ -43,6 +47,8 @@ const INSTRUCTIONS_SHARE: f64 = 0.6;
 const ARENA_SHARE: f64 = 0.7;
 /// Flash beside weights and biases, bytes.
 const FLASH_BESIDE: u64 = 10 * 1024;
+/// The same on an AVR.
+const AVR_BESIDE: u64 = 6 * 1024;
 
 fn main() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -71,12 +77,7 @@ fn main() {
         let vectors = inputs.len() / graph.tensors[graph.input].len();
         let measured = chip::CORTEX_M4.measure(&sources, &inputs, &answers, vectors);
 
-        let live: u64 = graph
-            .nodes
-            .iter()
-            .filter_map(|node| node.op.linear())
-            .map(|linear| (linear.weights.len() + 4 * linear.bias.len()) as u64)
-            .sum();
+        let live = live(&graph);
         let arena = plan.arena_bytes as u64;
         let share = |ours: f64, theirs: f64| format!("{:.2}", ours / theirs);
         let instructions = measured.instructions as f64;
@@ -150,8 +151,8 @@ fn main() {
          that differ are counted. Shares are of TensorFlow Lite Micro with CMSIS-NN, and of its reference kernels where \
          a column says so; its figures were measured once on the same board with gcc 12.2, core at -Os and kernels \
          at -O2. Flash is the whole firmware less one without a model; beside means flash less weights and biases \
-         (one byte and four bytes each). A stack of \
-         256 B stands for that much or less.\n\n\
+         (one byte and four bytes each). Stack is the deepest of an inference, `tml_invoke` included; its estimate is a \
+         bound.\n\n\
          | model | bytes that differ | instructions | share | share of reference | flash | beside | share | arena | share \
          | stack | compiled, ms |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n{rows}\n\
          ## Targets missed\n\nInstructions at most {INSTRUCTIONS_SHARE} and arena at most {ARENA_SHARE} of CMSIS-NN, \
@@ -160,11 +161,94 @@ fn main() {
          optimize | bytes that differ | instructions | flash | beside | arena | stack |\n|---|---|---|---|---|---|---|---|\n\
          {modes}\n\
          ## Estimate and measurement\n\n| model | instructions estimated | measured | error | flash estimated | measured \
-         | error | stack estimated | measured |\n|---|---|---|---|---|---|---|---|---|\n{estimates}",
+         | error | stack estimated | measured |\n|---|---|---|---|---|---|---|---|---|\n{estimates}\n{}",
         chip::CORTEX_M4.flags.join(" "),
+        others(&models),
     );
     println!("{text}");
     std::fs::write(project.join("docs/compiler-benchmark.md"), text).unwrap();
+}
+
+/// Bytes of weights and biases that are not dead.
+fn live(graph: &QuantGraph) -> u64 {
+    let linear = graph.nodes.iter().filter_map(|node| node.op.linear());
+    linear.map(|linear| (linear.weights.len() + 4 * linear.bias.len()) as u64).sum()
+}
+
+/// A model with inputs and the answers to them.
+struct Case {
+    name: &'static str,
+    graph: QuantGraph,
+    inputs: Vec<u8>,
+    answers: Vec<u8>,
+}
+
+/// The digits of this project, calibrated with their train split, and held-out ones.
+fn digits() -> Case {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/digits");
+    let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    let rows = from_csv(&read("digits.csv"), &DatasetLimits::default()).unwrap();
+    let inputs = |split: Split, count: usize| -> Vec<Vec<f32>> {
+        rows.split(split).take(count).map(|row| row.values.iter().map(|value| value / 16.0).collect()).collect()
+    };
+    let graph = import::onnx(&read("digits.onnx"), &ImportLimits::default()).unwrap();
+    let graph = quantize(&graph, &inputs(Split::Train, 256), &QuantizeOptions::default()).unwrap();
+    let asked: Vec<Vec<i8>> = inputs(Split::Test, 16).iter().map(|input| quantize_input(&graph, input)).collect();
+    let answers: Vec<i8> = asked.iter().flat_map(|input| reference::run(&graph, input).unwrap()).collect();
+    let bytes = |values: Vec<i8>| values.into_iter().map(i8::cast_unsigned).collect();
+    Case { name: "digits", graph, inputs: bytes(asked.concat()), answers: bytes(answers) }
+}
+
+/// Models on cores without DSP instructions: an AVR in simavr, Cortex-M0+ and M3 in QEMU.
+fn others(models: &Path) -> String {
+    let case = |name: &'static str| {
+        let read = |end: &str| std::fs::read(models.join(format!("{name}.{end}"))).ok();
+        let graph = import::tflite(&read("tflite")?, &ImportLimits::default()).unwrap();
+        Some(Case { name, graph, inputs: read("inputs.bin")?, answers: read("outputs.bin")? })
+    };
+    let small: Vec<Case> = case("hello_world").into_iter().chain([digits()]).collect();
+    let large: Vec<Case> = ["kws", "ad", "ic", "person_detect"].into_iter().filter_map(case).collect();
+    let mut rows = String::new();
+    for (chip, name) in [(chip::AVR, "ATmega328P"), (chip::CORTEX_M0, "Cortex-M0+"), (chip::CORTEX_M3, "Cortex-M3")] {
+        let missing = chip.missing();
+        if !missing.is_empty() {
+            println!("{name}: not measured, needed are {missing:?}");
+            continue;
+        }
+        // Only the small ones fit into 2 kB of RAM.
+        let more: &[Case] = if chip == chip::AVR { &[] } else { &large };
+        for case in small.iter().chain(more) {
+            let (graph, plan) = optimize::optimized(&case.graph, Optimize::Speed);
+            let vectors = case.inputs.len() / graph.tensors[graph.input].len();
+            let sources = codegen::c99(&graph, &plan, case.name);
+            let measured = chip.measure(&sources, &case.inputs, &case.answers, vectors);
+            let guess = estimate::figures(&Cost::of(&graph, &plan), chip.core);
+            let _ = writeln!(
+                rows,
+                "| {name} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+                case.name,
+                measured.different,
+                millions(measured.instructions as f64),
+                millions(guess.instructions as f64),
+                percent(guess.instructions, measured.instructions),
+                measured.flash,
+                measured.flash as i64 - live(&graph) as i64,
+                guess.flash_bytes,
+                percent(guess.flash_bytes, measured.flash),
+                plan.arena_bytes,
+                measured.stack,
+                guess.stack_bytes,
+            );
+        }
+    }
+    format!(
+        "## Other cores\n\nThe chip of an Arduino Uno in simavr, which counts cycles (flags `{}`); Cortex-M0+ and M3 in \
+         QEMU, which counts instructions. A Cortex-M0+'s code runs on a simulated Cortex-M3, which knows all of its \
+         instructions. Beside is flash less weights and biases: on the AVR at most {AVR_BESIDE} B are wanted.\n\n| core | \
+         model | bytes that differ | cycles or instructions | estimated | error | flash | beside | estimated | error | \
+         arena | stack | estimated |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n{rows}",
+        chip::AVR.flags.join(" "),
+    )
 }
 
 fn percent(guess: u64, is: u64) -> String {

@@ -17,6 +17,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
+use crate::estimate::{AVR_CONSTANTS, Cost};
 use crate::lower;
 use crate::optimize::Optimize;
 use crate::plan::Plan;
@@ -89,6 +90,14 @@ pub fn c99(graph: &QuantGraph, plan: &Plan, name: &str) -> Sources {
     if largest > 32_767 {
         c += "#if INT_MAX < 2147483647\n#error \"a layer of this model is too large for 16-bit indices\"\n#endif\n\n";
         c = c.replacen("#include \"model.h\"\n", "#include \"model.h\"\n#include <limits.h>\n", 1);
+    }
+    let bytes = Cost::of(graph, plan).constant_bytes;
+    if bytes > AVR_CONSTANTS {
+        let _ = writeln!(
+            c,
+            "#if defined(__AVR__)\n#error \"this model has {bytes} B of constants, and an AVR reads at most \
+             {AVR_CONSTANTS} B of them from flash; take another board or a smaller model\"\n#endif\n"
+        );
     }
     let small = plan.optimize == Optimize::Size;
     let _ = writeln!(

@@ -18,6 +18,10 @@ pub use boards::{BOARDS, Board, Core, find};
 pub use rates::{Rate, by_layer, figures, rate};
 pub use work::{AMOUNTS, Family, Kernel, Work};
 
+/// Most bytes of constants on an AVR: its pointers to flash have 16 bits, and some of what they reach is taken by vectors
+/// and by descriptions of layers.
+pub const AVR_CONSTANTS: u64 = 62_000;
+
 /// What a model costs on any board.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cost {
@@ -129,7 +133,13 @@ pub fn estimate(cost: &Cost, board: &Board) -> BoardReport {
         let (bytes, limit) = sizes(bytes, limit);
         format!("needs {bytes} {what}, the board has {limit}")
     };
+    let reached = board.core != Core::Avr || cost.constant_bytes <= AVR_CONSTANTS;
     let verdict = match (flash_fits, ram_fits) {
+        (true, _) if !reached => format!(
+            "does not fit: has {} of constants, this chip reads at most {} of them from its flash",
+            size(cost.constant_bytes),
+            size(AVR_CONSTANTS)
+        ),
         (true, true) => format!(
             "fits: {} of {} flash, {} of {} RAM",
             size(flash_bytes),
@@ -155,7 +165,7 @@ pub fn estimate(cost: &Cost, board: &Board) -> BoardReport {
         stack_bytes: model.stack_bytes,
         instructions: model.instructions,
         latency_us: Some(latency_us),
-        fits: flash_fits && ram_fits,
+        fits: flash_fits && ram_fits && reached,
         fits_with: None,
         verdict,
     }

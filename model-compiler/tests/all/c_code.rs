@@ -4,9 +4,9 @@ use std::process::Command;
 
 use model_compiler::dataset::Split;
 use model_compiler::evaluate::quantize_input;
-use model_compiler::{codegen, plan, reference};
+use model_compiler::{CompileOptions, Data, codegen, compile, plan, reference};
 
-use crate::common::{DIGITS, STRICT, compiler, random_inputs, run_c, sanitizes, scaled};
+use crate::common::{DIGITS, OnnxFile, STRICT, compiler, random_inputs, run_c, sanitizes, scaled};
 
 fn inputs() -> Vec<Vec<i8>> {
     let mut inputs: Vec<Vec<i8>> =
@@ -74,4 +74,39 @@ fn names_from_files_do_not_become_code() {
     let Some(cc) = compiler("cc") else { return };
     let inputs = random_inputs(1, 64, 1);
     assert_eq!(run_c(&cc, &STRICT, &sources, &inputs), reference::run(&graph, &inputs[0]).unwrap());
+}
+
+#[test]
+fn more_constants_than_an_avr_can_read_are_refused() {
+    // Each layer is small enough for 16-bit indices, all of them are not for 16-bit pointers.
+    let layers = |count: usize| {
+        let file = (0..count).fold(OnnxFile::new(&[1, 170], &format!("t{count}")), |file, at| {
+            let (from, to, weights) =
+                (if at == 0 { "x".into() } else { format!("t{at}") }, format!("t{}", at + 1), format!("w{at}"));
+            file.floats(&weights, &[170, 170], crate::import::noise(170 * 170, at as u64 + 1)).node(
+                "MatMul",
+                &[&from, &weights],
+                &to,
+                &[],
+            )
+        });
+        compile(&file.bytes(), Data::Random, &CompileOptions::new("large"), &mut |_| {}).unwrap()
+    };
+    for (count, fits) in [(2, true), (3, false)] {
+        let compiled = layers(count);
+        let mega = compiled.report.boards.iter().find(|board| board.board == "mega2560").unwrap();
+        assert_eq!(mega.fits, fits, "{}", mega.verdict);
+        assert!(fits || mega.verdict.contains("this chip reads at most 61 kB of them"), "{}", mega.verdict);
+        let Some(gcc) = compiler("avr-gcc") else { continue };
+        let folder = tempfile::tempdir().unwrap();
+        tar::Archive::new(compiled.artifact.tar.as_slice()).unpack(folder.path()).unwrap();
+        let built = Command::new(gcc)
+            .args(["-mmcu=atmega2560", "-Os", "-c", "model.c"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&built.stderr);
+        assert_eq!(built.status.success(), fits, "{said}");
+        assert!(fits || said.contains("an AVR reads at most 62000 B of them from flash"), "{said}");
+    }
 }
