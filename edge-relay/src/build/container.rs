@@ -290,11 +290,19 @@ impl Engine {
             }
             Err(error) => return Err(error.into()),
         };
-        let options = docker.info().await?.security_options.unwrap_or_default();
-        let rootless = options.iter().any(|option| option.contains("rootless"));
+        let info = docker.info().await?;
+        let rootless = info.security_options.unwrap_or_default().iter().any(|option| option.contains("rootless"))
+            || info.docker_root_dir.is_some_and(|dir| is_own(Path::new(&dir), rustix::process::geteuid().as_raw()));
         let id = found.id.unwrap_or_else(|| name.image.to_owned());
         Ok(Image { docker, work: self.work.clone(), name: name.image, id, rootless })
     }
+}
+
+/// Whether a folder is this user's, who is not root. Podman says in no other way of Docker's that it runs without
+/// privileges: its images are then in a folder of the user.
+fn is_own(dir: &Path, user: u32) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    user != 0 && std::fs::metadata(dir).is_ok_and(|meta| meta.uid() == user)
 }
 
 /// Removes a container, running or not. One that is gone is fine.
@@ -503,6 +511,15 @@ mod tests {
         let words = ["echo", "-n", r#"-DTML_BOARD="uno""#, "it's", "$HOME `id` \\"].map(str::to_owned);
         let output = std::process::Command::new("sh").arg("-c").arg(quote(&words)).output().unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap(), r#"-DTML_BOARD="uno" it's $HOME `id` \"#);
+    }
+
+    #[test]
+    fn an_engine_without_privileges_is_known_by_its_folder() {
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let owner = dir.path().metadata().unwrap().uid();
+        assert_eq!(is_own(dir.path(), owner), owner != 0);
+        assert!(!is_own(dir.path(), owner + 1) && !is_own(&dir.path().join("none"), owner));
     }
 
     #[test]
