@@ -92,6 +92,7 @@ const FILES: &[&str] = &[
     include_str!("../boards/nano33ble.json"),
     include_str!("../boards/nano33ble-ov7675.json"),
     include_str!("../boards/pico.json"),
+    include_str!("../boards/pico-uart.json"),
     include_str!("../boards/microbit.json"),
     include_str!("../boards/microbit2.json"),
     include_str!("../boards/esp32.json"),

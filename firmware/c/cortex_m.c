@@ -61,7 +61,7 @@ uint32_t board_stack_left(void)
     return (uint32_t)((const uint8_t *)at - (const uint8_t *)bss_end);
 }
 
-void board_reset(int bootloader)
+__attribute__((weak)) void board_reset(int bootloader)
 {
     (void)bootloader; /* whoever runs the machine decides what comes next */
     SCB_AIRCR = 0x05FA0004u;

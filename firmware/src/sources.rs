@@ -50,6 +50,11 @@ const PORTS: &[Port] = &[
         linker_script: Some(CORTEX_M.1.0),
     },
     Port {
+        name: "rp2040",
+        files: &[("board_rp2040.c", include_str!("../c/board_rp2040.c")), CORTEX_M.0, CORTEX_M.1],
+        linker_script: Some(CORTEX_M.1.0),
+    },
+    Port {
         name: "arduino",
         files: &[("board_arduino.cpp", include_str!("../c/board_arduino.cpp"))],
         linker_script: None,

@@ -1,5 +1,6 @@
 //! The microcontroller: the flashed firmware as a child process on two pipes.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -8,7 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Rlimit, Signal, kill_process, kill_process_group, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, kill_process_group, prlimit};
 
 use crate::machine::Machine;
 
@@ -28,11 +29,20 @@ impl App {
     pub fn start(machine: Machine, path: &Path, boot_count: u32) -> io::Result<Self> {
         machine.check(path)?;
         let (program, arguments) = machine.command(path);
-        let mut child = Command::new(program)
-            .args(arguments)
+        let mut command = Command::new(program);
+        command.args(arguments).env("TML_BOOT_COUNT", boot_count.to_string());
+        Self::of(command, machine.limits())
+    }
+
+    /// Starts a program that is firmware, or that runs it. Of the environment it gets what it needs.
+    pub fn of(command: Command, limits: &[(Resource, u64)]) -> io::Result<Self> {
+        let own: Vec<_> =
+            command.get_envs().map(|(name, value)| (name.to_owned(), value.map(OsString::from))).collect();
+        let mut command = command;
+        let mut child = command
             .env_clear()
+            .envs(own.into_iter().filter_map(|(name, value)| Some((name, value?))))
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("TML_BOOT_COUNT", boot_count.to_string())
             .env("TML_PARENT", std::process::id().to_string())
             .current_dir("/")
             .process_group(0)
@@ -43,7 +53,7 @@ impl App {
         let group = Pid::from_child(&child);
         let pipes = child.stdin.take().zip(child.stdout.take());
         // Set from outside: code between fork and exec would need `unsafe`.
-        let set = limit(machine, group).and_then(|()| {
+        let set = limit(limits, group).and_then(|()| {
             let (input, output) = pipes.ok_or(Errno::BADF)?;
             rustix::io::ioctl_fionbio(&input, true)?;
             rustix::io::ioctl_fionbio(&output, true)?;
@@ -61,6 +71,11 @@ impl App {
     /// How long it has been running.
     pub fn age(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// The status that it ended with, if it has.
+    pub fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
     }
 
     /// How it ended, if it has.
@@ -143,8 +158,8 @@ pub fn end_leftovers(path: &Path) {
     }
 }
 
-fn limit(machine: Machine, pid: Pid) -> Result<(), Errno> {
-    for &(resource, value) in machine.limits() {
+fn limit(limits: &[(Resource, u64)], pid: Pid) -> Result<(), Errno> {
+    for &(resource, value) in limits {
         let limit = Rlimit { current: Some(value), maximum: Some(value) };
         match prlimit(Some(pid), resource, limit) {
             Ok(_) => {}

@@ -27,6 +27,7 @@ mod flash;
 mod identity;
 mod machine;
 mod pace;
+pub mod pico;
 pub mod simulator;
 mod splitter;
 mod tty;

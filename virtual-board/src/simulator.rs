@@ -78,7 +78,7 @@ impl Arduino {
         if !missing.is_empty() {
             return Err(BoardError::Missing { board: self.board(), packages: missing.join(" ") });
         }
-        let mut command = Command::new(compile(&source()?, cache)?);
+        let mut command = Command::new(compile(&source(SOURCE)?, cache)?);
         command.args([self.board(), self.chip(), name]).arg(dir).arg(self.bootloader());
         Ok(command)
     }
@@ -91,12 +91,12 @@ pub(crate) fn is_installed(program: &str) -> bool {
 }
 
 /// The simulator's source: in a folder above the current one or above this program's, as in a checkout.
-fn source() -> Result<PathBuf, BoardError> {
+pub(crate) fn source(path: &str) -> Result<PathBuf, BoardError> {
     let starts = [std::env::current_dir(), std::env::current_exe()];
     let above = starts.iter().flatten().flat_map(|start| start.ancestors());
-    above.map(|dir| dir.join(SOURCE)).find(|path| path.is_file()).ok_or_else(|| BoardError::File {
+    above.map(|dir| dir.join(path)).find(|path| path.is_file()).ok_or_else(|| BoardError::File {
         what: "cannot find the simulator's source (start from a checkout of the repository)",
-        path: SOURCE.into(),
+        path: path.into(),
         source: std::io::ErrorKind::NotFound.into(),
     })
 }

@@ -59,6 +59,8 @@ pub struct Bench {
     pub environment: Vec<(String, String)>,
     /// The relay's folder is a disk of its own of this size.
     pub disk: Option<&'static str>,
+    /// The relay sees what this process has mounted.
+    mounts_of: Option<u32>,
     pub dir: TempDir,
 }
 
@@ -135,7 +137,18 @@ impl Bench {
         let public = base64::engine::general_purpose::STANDARD.encode(key.verifying_key().to_bytes());
         std::fs::write(relay.join("trusted.pub"), public).unwrap();
         let host = Host::start(port, key.clone()).await;
-        Self { relay: None, boards: Vec::new(), broker, port, key, host, environment: Vec::new(), disk: None, dir }
+        Self {
+            relay: None,
+            boards: Vec::new(),
+            broker,
+            port,
+            key,
+            host,
+            environment: Vec::new(),
+            disk: None,
+            mounts_of: None,
+            dir,
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -174,6 +187,16 @@ impl Bench {
         self.boards.push(Process::start(&mut command));
     }
 
+    /// A Raspberry Pi Pico in rp2040js. Its drive is mounted where nobody but the relay sees it.
+    pub fn add_pico(&mut self, number: usize, program: &Path) {
+        let name = format!("board-{number}");
+        let mut command = Command::new("unshare");
+        command.arg("-rm").arg(example("board")).arg(&name).arg(self.path("boards").join(&name));
+        let board = Process::start(command.args(["0", "pico"]).arg(program));
+        self.mounts_of = Some(board.0.id());
+        self.boards.push(board);
+    }
+
     /// An Arduino Uno in simavr with its bootloader.
     pub fn add_uno(&mut self, number: usize) {
         self.add_arduino(Arduino::Uno, number);
@@ -188,9 +211,15 @@ impl Bench {
     }
 
     pub fn start_relay(&mut self) {
-        let mut command = match self.disk {
-            None => Command::new(example("relay")),
-            Some(size) => {
+        let mut command = match (self.disk, self.mounts_of) {
+            (None, None) => Command::new(example("relay")),
+            (None, Some(board)) => {
+                let mut command = Command::new("nsenter");
+                command.args(["--user", "--mount", "--preserve-credentials", "--target", &board.to_string()]);
+                command.arg(example("relay"));
+                command
+            }
+            (Some(size), _) => {
                 // Seen by this process only, and gone with it.
                 let script = format!(
                     "cp -a \"$3\" \"$3.copy\" && mount -t tmpfs -o size={size},mode=700 tmpfs \"$3\" && \

@@ -17,6 +17,7 @@ mod main_job;
 mod mega;
 mod model;
 mod outage;
+mod pico;
 mod probe_rs;
 mod promises;
 mod real_models;
