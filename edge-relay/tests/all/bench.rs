@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
 use tempfile::TempDir;
@@ -193,6 +193,12 @@ impl Bench {
         let mut command = Command::new("unshare");
         command.arg("-rm").arg(example("board")).arg(&name).arg(self.path("boards").join(&name));
         let board = Process::start(command.args(["0", "pico"]).arg(program));
+        // Until the namespace is made and whole, nobody can join it.
+        let (exe, end) = (format!("/proc/{}/exe", board.0.id()), Instant::now() + Duration::from_secs(60));
+        while !std::fs::read_link(&exe).is_ok_and(|program| program == example("board")) {
+            assert!(Instant::now() < end, "the Pico did not start");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         self.mounts_of = Some(board.0.id());
         self.boards.push(board);
     }

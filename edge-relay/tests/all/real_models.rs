@@ -108,3 +108,19 @@ async fn a_real_model_answers_as_tflite_does_on_an_uno() {
 async fn a_real_model_answers_as_tflite_does_on_a_mega() {
     hello_world("a_real_model_answers_as_tflite_does_on_a_mega", Arduino::Mega2560, 8192, 340).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_models_answer_as_tflite_does_on_a_pico() {
+    let test = "real_models_answer_as_tflite_does_on_a_pico";
+    let Some(program) = crate::pico::program(test) else { return };
+    let _chip = CHIP.lock().await;
+    let mut bench = Bench::new().await;
+    bench.add_pico(1, &program);
+    bench.start_relay();
+    bench.host.devices(1).await;
+    // A chip in JavaScript: few vectors of a large model.
+    for (name, vectors) in [("hello_world", 32), ("kws", 8)] {
+        let Some(model) = real(test, name, vectors) else { continue };
+        install(&bench, name, &model, vectors).await;
+    }
+}

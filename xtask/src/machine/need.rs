@@ -36,6 +36,8 @@ pub const NEEDS: &[Need] = &[
     program("arm-none-eabi-gcc", "gcc-arm-none-eabi", "firmware for a Cortex-M4"),
     Need { program: None, package: "libnewlib-arm-none-eabi", why: "the C library of the same" },
     program("qemu-system-arm", "qemu-system-arm", "a Cortex-M4 that runs it"),
+    program("node", "nodejs", "an RP2040"),
+    program("npm", "npm", "its simulator is a package of npm's registry"),
     program("dockerd", "docker.io", "builds and flashes in containers"),
     program("iptables", "iptables", "the same engine asks for it at its start"),
     program("debootstrap", "debootstrap", "the base of the toolchains' images, where none can be pulled"),
