@@ -115,7 +115,9 @@ impl Importer {
                 if self.values.contains_key(name) {
                     continue;
                 }
-                if let Some(tensor) = initializers.get(name.as_str()) {
+                // An empty list is how converters leave an operand out.
+                let given = |tensor: &&usize| file.initializer[**tensor].dims != [0];
+                if let Some(tensor) = initializers.get(name.as_str()).filter(given) {
                     let constant = Constant::decode(&file.initializer[*tensor], &mut self.budget)
                         .map_err(|fault| fault.at(&self.current, &node.op_type))?;
                     self.values.insert(name.clone(), Value::Constant(constant));
@@ -218,6 +220,12 @@ impl Importer {
         let value = match node.op_type.as_str() {
             "Cast" if attributes.int("to", 1) == i64::from(FLOAT) => self.input(node, 0)?,
             "Cast" if attributes.int("to", 1) == BOOL => self.unary(node, Unary::Truth)?,
+            "Cast" => {
+                return Err(Fault::unsupported(
+                    "values become integers at run time (as in isolation forests, and before label encoders)",
+                    "Cast to float and bool",
+                ));
+            }
             "Not" => {
                 let value = self.input(node, 0)?;
                 let last = value.shape.len().checked_sub(1).ok_or_else(|| Fault::Bad("a scalar".into()))?;

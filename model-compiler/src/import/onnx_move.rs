@@ -118,8 +118,8 @@ impl Importer {
 
     /// Resize and Upsample: the nearest neighbour, or linear between two.
     pub(super) fn resize(&mut self, node: &NodeProto, attributes: &Attributes<'_>) -> Result<Activation, Fault> {
-        let only =
-            "modes nearest and linear, with coordinates half_pixel, pytorch_half_pixel, asymmetric, align_corners";
+        let only = "modes nearest and linear, with coordinates half_pixel, pytorch_half_pixel, asymmetric, align_corners; \
+             tf_half_pixel_for_nn with nearest";
         let old = node.op_type == "Upsample" || self.opset < 11;
         let mode = attributes.text("mode").unwrap_or_else(|| "nearest".into());
         let named = attributes.text("coordinate_transformation_mode").filter(|_| !old);
@@ -128,6 +128,7 @@ impl Importer {
             "half_pixel" | "pytorch_half_pixel" | "half_pixel_symmetric" => Coordinates::HalfPixel,
             "asymmetric" => Coordinates::Asymmetric,
             "align_corners" => Coordinates::AlignCorners,
+            "tf_half_pixel_for_nn" if mode == "nearest" => Coordinates::Between,
             _ => return Err(Fault::unsupported(format!("coordinates {}", super::shown(&named)), only)),
         };
         let antialias = attributes.int("antialias", 0) != 0;

@@ -10,6 +10,8 @@ pub(super) enum Coordinates {
     Asymmetric,
     /// `(at + 1/2) * scale - 1/2`
     HalfPixel,
+    /// `(at + 1/2) * scale`: pixels lie between whole numbers, nearest ones are found by rounding down.
+    Between,
     /// First and last pixels meet.
     AlignCorners,
 }
@@ -21,6 +23,7 @@ impl Coordinates {
         match self {
             Self::Asymmetric => at * ratio,
             Self::HalfPixel => (at + 0.5) * ratio - 0.5,
+            Self::Between => (at + 0.5) * ratio,
             Self::AlignCorners if to > 1 => at * (from - 1) as f64 / (to - 1) as f64,
             Self::AlignCorners => 0.0,
         }

@@ -1,4 +1,4 @@
-//! Files as PyTorch's exporters write them (`tests/data/onnx`), against onnxruntime.
+//! Files as exporters of PyTorch and Keras write them, and as old ones did (`tests/data/onnx`), against onnxruntime.
 
 use model_compiler::import::{self, ImportLimits};
 use model_compiler::quantize::{QuantizeOptions, quantize};

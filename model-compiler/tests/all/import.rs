@@ -273,3 +273,13 @@ fn transpositions_that_meet_cost_nothing() {
     let ops: Vec<&str> = graph.nodes.iter().map(|node| node.op.name()).collect();
     assert_eq!(ops, ["Conv2d"]);
 }
+
+#[test]
+fn integers_at_run_time_are_refused_by_operator_and_reason() {
+    let file = OnnxFile::new(&[1, 4], "y")
+        .node("Cast", &["x"], "i", &[("to", Attribute::Int(7))])
+        .node("Cast", &["i"], "y", &[("to", Attribute::Int(1))])
+        .bytes();
+    let error = import::onnx(&file, &ImportLimits::default()).unwrap_err().to_string();
+    assert!(error.starts_with("node `the_i`: Cast is not supported: values become integers at run time"), "{error}");
+}

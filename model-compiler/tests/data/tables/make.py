@@ -20,7 +20,7 @@ from onnxmltools.convert.common.data_types import FloatTensorType as MlFloat
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import (ExtraTreesClassifier, GradientBoostingClassifier, GradientBoostingRegressor,
-                              HistGradientBoostingClassifier, HistGradientBoostingRegressor, IsolationForest,
+                              HistGradientBoostingClassifier, HistGradientBoostingRegressor,
                               RandomForestClassifier, RandomForestRegressor)
 from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassifier
 from sklearn.neural_network import MLPClassifier
@@ -137,8 +137,6 @@ def main():
     }
     for name, model in regressors.items():
         save(name + "_regressor", to_onnx(model.fit(x, target), x[:1]), rows)
-    isolation = IsolationForest(n_estimators=4, max_samples=32, random_state=1).fit(x)
-    save("isolation", to_onnx(isolation, x[:1], target_opset={"": 17, "ai.onnx.ml": 3}), rows)
     # One input for each column.
     model = make_pipeline(StandardScaler(), RandomForestClassifier(**small)).fit(x, three)
     columns = [(f"c{at}", FloatTensorType([None, 1])) for at in range(5)]
