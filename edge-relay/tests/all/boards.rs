@@ -114,3 +114,22 @@ async fn a_board_type_is_set_by_hand() {
     bench.host.succeeds("i").await;
     bench.host.assert_gap_free();
 }
+
+#[test]
+fn the_compiler_estimates_every_board_that_a_relay_knows() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("boards");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let file: serde_json::Value = serde_json::from_slice(&std::fs::read(entry.unwrap().path()).unwrap()).unwrap();
+        let name = file["board"].as_str().unwrap();
+        let board = model_compiler::estimate::find(name).unwrap_or_else(|| panic!("no estimate for board '{name}'"));
+        let size = |field: &str| file[field].as_u64().unwrap();
+        // A relay's native board is a process with a flash of its own; the others are chips.
+        if name != "native" {
+            assert!(board.flash_bytes <= size("flash_bytes"), "{name}: more flash than it has");
+            assert!(board.ram_bytes <= size("ram_bytes"), "{name}: more RAM than it has");
+        }
+        count += 1;
+    }
+    assert!(count >= 14, "{count}");
+}
