@@ -102,11 +102,12 @@ async fn flash(
     (from, to): (f32, f32),
 ) -> Result<Result<FlashReport, Fault>, Halt> {
     let programmer = verbs::programmer(worker)?;
+    let settled = !worker.row().unsettled;
     if !programmer.is_atomic() {
         worker.note(|facts| facts.row.unsettled = true).await?;
     }
     let (relay, device, bytes) = (worker.relay.clone(), worker.slot.name.clone(), image.bytes.clone());
-    at_board(&relay, ticket, &device, &mut worker.line, (Phase::Flash, from, to), move |line, ear| {
+    let flashed = at_board(&relay, ticket, &device, &mut worker.line, (Phase::Flash, from, to), move |line, ear| {
         ear.note(&format!("flashing {} bytes at {}", bytes.len(), line.path()));
         let result = programmer.flash(line, bytes, ear);
         match &result {
@@ -116,7 +117,12 @@ async fn flash(
         }
         result
     })
-    .await
+    .await?;
+    if settled && matches!(flashed, Err(Fault::ToolMissing(_))) {
+        // Nothing was begun: the board runs what it ran.
+        worker.note(|facts| facts.row.unsettled = false).await?;
+    }
+    Ok(flashed)
 }
 
 /// Asks the board what it runs and compares its answers with the golden vectors.

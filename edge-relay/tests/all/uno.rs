@@ -192,3 +192,46 @@ async fn unplugged_while_it_is_observed_and_while_its_firmware_is_built() {
     bench.host.state("the good one", runs).await;
     bench.host.assert_gap_free();
 }
+
+/// A folder with every program of this machine but one.
+fn without(bench: &Bench, missing: &str) -> String {
+    let folder = bench.path("programs");
+    std::fs::create_dir(&folder).unwrap();
+    for dir in std::env::split_paths(&std::env::var("PATH").unwrap()) {
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            if entry.file_name() != missing {
+                // The first one of a name is the one that is found.
+                let _ = std::os::unix::fs::symlink(entry.path(), folder.join(entry.file_name()));
+            }
+        }
+    }
+    folder.display().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_board_that_nothing_could_write_to_goes_on_as_before() {
+    if skipped("a_board_that_nothing_could_write_to_goes_on_as_before") {
+        return;
+    }
+    let _chip = CHIP.lock().await;
+    let mut bench = bench().await;
+    let host = bench.host.clone();
+    host.install("first", "board-1", &make(14, Kind::Good, 100)).await;
+    host.succeeds("first").await;
+    bench.kill_relay();
+    bench.set("PATH", without(&bench, "avrdude"));
+    bench.set("TINYMLAAS_BUILDS", "local");
+    bench.start_relay();
+    host.more_readings("board-1", 2).await;
+    host.install("second", "board-1", &make(15, Kind::Good, 100)).await;
+    let end = host.end("second").await;
+    assert_eq!((&end["state"], &end["code"]), (&json!("failed"), &json!("toolchain_missing")), "{end}");
+    host.more_readings("board-1", 2).await;
+    // A start that took the board for half written would flash the first model once more.
+    bench.kill_relay();
+    bench.set("PATH", std::env::var("PATH").unwrap());
+    bench.start_relay();
+    host.more_readings("board-1", 2).await;
+    let flashes = host.log("board-1").iter().filter(|line| line.contains(" bytes at ")).count();
+    assert_eq!(flashes, 2, "{:?}", host.log("board-1"));
+}
