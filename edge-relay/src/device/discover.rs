@@ -75,6 +75,9 @@ pub fn virtual_board(dir: &Path) -> Option<Found> {
     // A board that was killed leaves its file behind.
     let process = i32::try_from(file.process).ok().and_then(rustix::process::Pid::from_raw)?;
     rustix::process::test_kill_process(process).ok()?;
+    if is_zombie(file.process) {
+        return None;
+    }
     let port = dir.join(Path::new(&file.port).file_name()?);
     let terminal = std::fs::canonicalize(&port).ok()?;
     // A link that was left behind may lead to a terminal that meanwhile belongs to another board.
@@ -95,6 +98,13 @@ pub fn virtual_board(dir: &Path) -> Option<Found> {
             usb: None,
         },
     })
+}
+
+/// Whether a process has ended and nobody has asked how: it counts as one, and holds nothing any more.
+fn is_zombie(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // The name before the state is in parentheses and may hold anything.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
 /// Real boards: USB serial ports, as the system lists them.

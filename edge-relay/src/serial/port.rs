@@ -1,7 +1,7 @@
 //! The port of one device: opened exclusively, closed and opened again at need.
 
 use std::io::Read as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contract::Code;
 use firmware::session::{DriveError, Event, Link, Seq, Session, SessionError, drive};
@@ -12,6 +12,8 @@ use crate::device::Plug;
 /// How long a read waits: also how soon a stop is noticed.
 const READ: Duration = Duration::from_millis(20);
 
+/// How long another program may hold a port before that is said.
+const HELD: Duration = Duration::from_secs(2);
 /// How long DTR is let go for a reset.
 const PULSE: Duration = Duration::from_millis(100);
 
@@ -125,15 +127,29 @@ impl SerialLine {
     /// Opens the port unless it is open: exclusively (TIOCEXCL and an advisory lock).
     fn opened(&mut self) -> Result<&mut (TTYPort, Link), Fault> {
         if self.open.is_none() {
-            self.check_plug()?;
-            let port = serialport::new(self.path(), self.baud).timeout(READ).open_native();
-            let port = port.map_err(|error| self.why(&error))?;
-            self.check_plug()?; // the board may have gone while the port was opened
+            let port = self.acquire()?;
             let seed = uuid::Uuid::new_v4().as_bytes()[0];
             self.reset = true;
             self.open = Some((port, Link { seq: Seq::starting_at(seed), ..Link::default() }));
         }
         self.open.as_mut().ok_or_else(|| Fault::Lost(self.plug.port.clone()))
+    }
+
+    /// Opens the port. Somebody who only looks at a new port (a modem manager does) is waited for.
+    fn acquire(&self) -> Result<TTYPort, Fault> {
+        let end = Instant::now() + HELD;
+        loop {
+            self.check_plug()?;
+            let opened = serialport::new(self.path(), self.baud).timeout(READ).open_native();
+            match opened.map_err(|error| self.why(&error)) {
+                Ok(port) => {
+                    self.check_plug()?; // the board may have gone while the port was opened
+                    return Ok(port);
+                }
+                Err(Fault::Busy(_)) if Instant::now() < end => std::thread::sleep(HELD / 20),
+                Err(fault) => return Err(fault),
+            }
+        }
     }
 
     /// Closes the port, and looks that nobody else has it.

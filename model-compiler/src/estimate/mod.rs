@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(arena.verdict, "does not fit: needs 21 kB RAM, the board has 2 kB");
         let both = estimate(&cost(100_000, 20_700), uno);
         assert!(both.verdict.contains("flash, the board has 32 kB; needs 21 kB RAM"), "{}", both.verdict);
-        let barely = estimate(&cost(3_000, 1_289), uno);
+        let barely = estimate(&cost(3_000, 1_265), uno);
         assert_eq!(barely.verdict, "does not fit: needs 2049 B RAM, the board has 2048 B");
     }
 }
