@@ -11,14 +11,14 @@ use contract::request::{Request, Response, ResponseBody, Want};
 use contract::settings::Settings;
 use contract::wire::decode;
 use contract::{ArtifactId, Code, ModelRef, RelayId, Topic};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::EntityTrait;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
 use super::files::{self, Kind};
 use super::{compile, models};
-use crate::db::entity::{artifacts, models as model_rows};
+use crate::db::entity::artifacts;
 use crate::mqtt::Publisher;
 use crate::shared::Shared;
 
@@ -105,12 +105,10 @@ async fn answer(shared: &Shared, want: &Want) -> Result<ResponseBody, Failure> {
 /// # Errors
 /// `artifact_not_found`.
 pub async fn manifest(shared: &Shared, artifact: &ArtifactId) -> Result<SignedManifest, Failure> {
-    let row = model_rows::Entity::find()
-        .filter(model_rows::Column::Artifact.eq(artifact.as_str()))
-        .order_by_desc(model_rows::Column::Id)
-        .one(shared.db.read())
-        .await?;
-    compile::manifest(shared, &row.ok_or_else(|| not_found(artifact))?)
+    let row = artifacts::Entity::find_by_id(artifact.as_str()).one(shared.db.read()).await?;
+    let row = row.ok_or_else(|| not_found(artifact))?;
+    compile::signed_today(shared, row.manifest.as_deref())
+        .ok_or_else(|| Failure::Internal(format!("the manifest of {artifact} is damaged")))
 }
 
 async fn model_manifest(shared: &Shared, model: &ModelRef, board: &str) -> Result<SignedManifest, Failure> {

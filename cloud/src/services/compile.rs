@@ -6,6 +6,7 @@ use contract::settings::{Mixed, Optimize, Settings};
 use contract::{Code, ModelRef, Timestamp};
 use model_compiler::quantize::QuantizeError;
 use model_compiler::{CompileError, CompileOptions, Compiled, Data};
+use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, Set};
 use serde_json::{Value, json};
 
@@ -185,8 +186,11 @@ async fn keep(
         size: Set(size.cast_signed()),
         meta: Set(meta),
         created_at: Set(now.as_micros()),
+        manifest: Set(serde_json::to_string(&signed).ok()),
     };
-    artifacts::Entity::insert(known).on_conflict_do_nothing().exec_without_returning(&txn).await?;
+    let mut conflict = OnConflict::column(artifacts::Column::Id);
+    conflict.update_column(artifacts::Column::Manifest);
+    artifacts::Entity::insert(known).on_conflict(conflict).exec_without_returning(&txn).await?;
     let mut row = row.into_active_model();
     row.artifact = Set(Some(artifact.id.as_str().to_owned()));
     row.compiled_from = Set(Some(inputs));
@@ -218,9 +222,11 @@ fn provenance(row: &model_rows::Model, dataset: Option<&dataset_rows::Model>, ch
 /// # Errors
 /// [`Failure::Internal`] where it is damaged.
 pub fn manifest(shared: &Shared, row: &model_rows::Model) -> Result<SignedManifest, Failure> {
-    row.manifest
-        .as_deref()
-        .and_then(|text| serde_json::from_str(text).ok())
-        .and_then(|signed| shared.signer.renew(signed))
+    signed_today(shared, row.manifest.as_deref())
         .ok_or_else(|| Failure::Internal(format!("the manifest of {} is damaged", models::reference(row))))
+}
+
+/// A kept manifest with the signature of today's key; `None` where it is none that a key of ours has signed.
+pub fn signed_today(shared: &Shared, kept: Option<&str>) -> Option<SignedManifest> {
+    serde_json::from_str(kept?).ok().and_then(|signed| shared.signer.renew(signed))
 }

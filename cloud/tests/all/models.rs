@@ -189,6 +189,15 @@ async fn settings_are_chosen_recorded_and_kept() {
     relay.birth(&["a"]).await;
     let answer = ask(&relay, "r1", json!({"want": "model_manifest", "model": "digits", "board": "native"})).await;
     assert_eq!(Some(verify(&cloud, &answer["manifest"]).artifact.to_string()).as_ref(), artifacts.last());
+    // Boards that run an earlier choice are still served, also after the key was replaced.
+    assert_eq!(cloud.api.send("POST", "/keys/rotate", json!({})).await.0, StatusCode::OK);
+    for artifact in &artifacts {
+        let signed = cloud.api.get(&format!("/artifacts/{artifact}/manifest")).await;
+        let manifest: contract::artifact::Manifest =
+            serde_json::from_str(signed["document"].as_str().unwrap()).unwrap();
+        assert_eq!(manifest.artifact.as_str(), artifact);
+        assert_eq!(signed["key_id"], cloud.api.get("/keys").await["keys"][1]["key_id"]);
+    }
     cloud.stop().await;
 }
 

@@ -15,6 +15,9 @@ pub struct Model {
     pub meta: String,
     /// µs.
     pub created_at: i64,
+    /// JSON of the `SignedManifest`; of the newest version of a model where several came out as this artifact.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub manifest: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

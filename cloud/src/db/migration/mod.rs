@@ -3,6 +3,7 @@
 mod m0001_initial;
 mod m0002_people;
 mod m0003_mosquitto;
+mod m0004_manifests;
 
 use sea_orm_migration::prelude::*;
 
@@ -16,6 +17,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_initial::Migration),
             Box::new(m0002_people::Migration),
             Box::new(m0003_mosquitto::Migration),
+            Box::new(m0004_manifests::Migration),
         ]
     }
 }
