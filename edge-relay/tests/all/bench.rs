@@ -250,6 +250,14 @@ impl Bench {
         self.environment.push((name.into(), value.into()));
     }
 
+    /// Sends a command as a script would.
+    pub fn mosquitto_pub(&self, command: &serde_json::Value) {
+        let topic = crate::host::topic("commands");
+        let mut client = Command::new("mosquitto_pub");
+        client.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-u", "cloud", "-P", "cloud-token", "-q", "1"]);
+        assert!(client.args(["-t", &topic, "-m", &command.to_string()]).status().unwrap().success());
+    }
+
     /// kill -9 of the relay.
     pub fn kill_relay(&mut self) {
         self.relay.take().unwrap().kill();

@@ -26,7 +26,8 @@ async fn a_model_is_built_flashed_verified_and_observed_on_a_mega() {
     assert_eq!(state["devices"][0]["product"], "atmega2560 in simavr");
     // Its 4 kB of constants lie in RAM, where an Uno has no room for them.
     let good = make(50, Kind::Good, 4000);
-    host.install("i1", "board-1", &good).await;
+    host.offer(&good);
+    bench.mosquitto_pub(&json!({"id": "i1", "verb": "install", "device": "board-1", "artifact": good.id}));
     let end = host.succeeds("i1").await;
     eprintln!("on a Mega: {}", end["detail"]);
     assert_eq!(end["detail"]["self_test"]["vectors"], 12);

@@ -39,7 +39,8 @@ async fn a_pico_takes_a_uf2_file_boots_it_and_answers() {
     let host = bench.host.clone();
     host.devices(1).await;
     let model = make(40, Kind::Good, 600);
-    host.install("i1", "board-1", &model).await;
+    host.offer(&model);
+    bench.mosquitto_pub(&json!({"id": "i1", "verb": "install", "device": "board-1", "artifact": model.id}));
     let end = host.succeeds("i1").await;
     assert_eq!(end["detail"]["self_test"]["vectors"], 12);
     assert_eq!(host.states("i1"), ["accepted", "fetching", "building", "flashing", "verifying", "succeeded"]);

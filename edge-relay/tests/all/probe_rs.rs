@@ -46,7 +46,8 @@ async fn a_model_is_built_flashed_verified_and_observed_on_a_microbit() {
     let (bench, asked) = bench().await;
     let host = &bench.host;
     let good = make(60, Kind::Good, 2000);
-    host.install("i1", "board-1", &good).await;
+    host.offer(&good);
+    bench.mosquitto_pub(&json!({"id": "i1", "verb": "install", "device": "board-1", "artifact": good.id}));
     let end = host.succeeds("i1").await;
     eprintln!("on a micro:bit: {}", end["detail"]);
     assert_eq!(end["detail"]["self_test"]["vectors"], 12);
