@@ -73,10 +73,12 @@ impl Relay {
         programmer::of(board, &self.builder)
     }
 
-    /// Has a worker started for a device.
+    /// Has a worker started for a device, unless it has one.
     pub fn start_worker(&self, slot: Arc<Slot>) {
-        // The receiver lives as long as the relay.
-        let _ = self.workers.send(slot);
+        if slot.claim() {
+            // The receiver lives as long as the relay.
+            let _ = self.workers.send(slot);
+        }
     }
 
     /// Ends the relay.

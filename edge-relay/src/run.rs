@@ -54,6 +54,10 @@ pub async fn run(config: RelayConfig, shutdown: CancellationToken) -> Result<(),
         relay.devices.add(Arc::new(Slot::new(row)));
     }
     resume::run(&relay).await?;
+    // Those of the journal; whatever is found later gets its worker there.
+    for slot in relay.devices.all() {
+        relay.start_worker(slot);
+    }
 
     let mut tasks: JoinSet<Result<(), RelayError>> = JoinSet::new();
     tasks.spawn(ends.poller.run());
@@ -74,9 +78,6 @@ pub async fn run(config: RelayConfig, shutdown: CancellationToken) -> Result<(),
     tasks.spawn(collector.run());
     tasks.spawn(Pump { relay: name, journal, link: relay.link.clone(), signal, counters }.run());
 
-    for slot in relay.devices.all() {
-        relay.start_worker(slot);
-    }
     tracing::info!(relay = %relay.config.relay, dir = %folder.dir().display(), "relay started");
     let result = supervise(&relay, &mut tasks, ends.workers, ends.fatal).await;
     shutdown.cancel();

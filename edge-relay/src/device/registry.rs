@@ -67,6 +67,8 @@ pub struct Slot {
     pub wake: Notify,
     /// Makes observing stop soon, because there is something else to do.
     interrupt: Arc<AtomicBool>,
+    /// Whether it has its worker.
+    worked: AtomicBool,
 }
 
 impl Slot {
@@ -80,7 +82,13 @@ impl Slot {
             queue: Mutex::default(),
             wake: Notify::new(),
             interrupt: Arc::default(),
+            worked: AtomicBool::new(false),
         }
+    }
+
+    /// True for the first who asks: two workers would hold the port against each other.
+    pub fn claim(&self) -> bool {
+        !self.worked.swap(true, Ordering::AcqRel)
     }
 
     /// What is known now.

@@ -127,6 +127,15 @@ impl Engine {
         ids.lines().map(str::to_owned).collect()
     }
 
+    /// A daemon mounts its folder onto itself; one that is killed leaves that behind, and nobody could remove the folder.
+    fn unmount() {
+        let mut mounts = 8;
+        let unmount = || Command::new("umount").arg("--lazy").arg(kept("docker")).stderr(Stdio::null()).status();
+        while mounts > 0 && unmount().is_ok_and(|status| status.success()) {
+            mounts -= 1;
+        }
+    }
+
     /// kill -9, with the daemon behind it.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
@@ -136,6 +145,7 @@ impl Engine {
         if let Some(pid) = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
+        Self::unmount();
         // A daemon that finds the file of its predecessor may take whoever has its number now for it, even a process
         // that has ended and that nobody waits for.
         for file in ["pid", "exec/containerd/containerd.pid"] {
@@ -159,5 +169,6 @@ impl Drop for Engine {
         while Instant::now() < end && process.0.try_wait().is_ok_and(|status| status.is_none()) {
             std::thread::sleep(Duration::from_millis(50));
         }
+        Self::unmount();
     }
 }
