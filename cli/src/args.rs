@@ -131,8 +131,13 @@ pub enum Verb {
     Watch(Watch),
     /// Print the log of a device: builds, flashes, its own text.
     Logs(Logs),
+    /// Do the main job on a relay that runs: import handwritten digits, compile, install, classify.
+    Demo(Demo),
     /// Ask broker and cloud whether they work.
-    Health,
+    Health {
+        /// Only this one [default: both].
+        part: Option<Part>,
+    },
     /// Run the MQTT broker alone.
     Broker(Broker),
     /// Run the cloud services and the HTTP API.
@@ -180,6 +185,26 @@ pub struct Up {
     /// Pace the virtual boards' serial lines to so many bits per second, as real ones; 0 is as fast as it goes.
     #[arg(long, default_value_t = 0, value_name = "BAUD")]
     pub baud: u32,
+}
+
+/// `tinymlaas demo`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Demo {
+    /// The relay.
+    #[arg(long, default_value = "demo", value_name = "NAME")]
+    pub relay: RelayId,
+    /// How many of its boards, board-1 and on, get the model.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub boards: u8,
+}
+
+/// What can be asked whether it works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// By an MQTT round trip.
+    Broker,
+    /// By its API.
+    Cloud,
 }
 
 /// `tinymlaas relay …`.
@@ -504,6 +529,12 @@ pub struct Relay {
     /// Where toolchains run: `auto` (on this machine if installed, else in a container), `local` or `container`.
     #[arg(long, env = "TINYMLAAS_BUILDS", default_value = "auto", value_name = "WHERE")]
     pub builds: edge_relay::Builds,
+    /// Also run so many virtual boards here, board-1 and on.
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=32), conflicts_with = "boards")]
+    pub virtual_boards: u8,
+    /// What the virtual boards are, as in `up`.
+    #[arg(long, default_value = "native", value_name = "BOARD", value_parser = BOARDS, requires = "virtual_boards")]
+    pub board: String,
 }
 
 /// Board types that this machine can stand in for.

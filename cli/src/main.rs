@@ -55,6 +55,7 @@ fn run(args: Args) -> Result<(), Failure> {
 fn dispatch(context: &args::Context, verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Up(up) => up::run(context, up),
+        Verb::Demo(demo) => up::run_demo(context, &demo),
         Verb::Broker(role) => role::broker::run(context, role),
         Verb::Cloud(role) => role::cloud::run(context, role),
         Verb::Relay { verb: args::RelayVerb::Run(role) } => role::relay::run(context, role),

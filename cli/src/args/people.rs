@@ -14,6 +14,9 @@ pub struct Enroll {
     /// File with the join token.
     #[arg(long, value_name = "FILE")]
     pub join_file: Option<PathBuf>,
+    /// Without a join token: invite this relay first, with an admin's token. Does nothing where it is enrolled already.
+    #[arg(long, value_name = "RELAY", conflicts_with_all = ["join", "join_file"])]
+    pub invite: Option<RelayId>,
 }
 
 /// A time as people write it: `90`, `15m`, `8h`, `30d`; in seconds.

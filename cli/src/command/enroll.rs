@@ -15,8 +15,9 @@ use sha2::{Digest as _, Sha256};
 use transport::request::ClientFiles;
 
 use super::people::{read_secret, said};
+use super::relay::invite_relay;
 use super::secret;
-use crate::args::{Context, Enroll};
+use crate::args::{Context, Enroll, Lifetime};
 use crate::client::api::Api;
 use crate::exit::Failure;
 use crate::output;
@@ -24,9 +25,16 @@ use crate::up::Layout;
 
 /// Joins. What is on disk at any moment can be gone on from: a second try with the same join token sends the same token.
 pub async fn run(context: &Context, asked: Enroll) -> Result<(), Failure> {
-    let text = match (asked.join, asked.join_file) {
-        (Some(join), _) if join != "-" => zeroize::Zeroizing::new(join),
-        (_, Some(file)) => read_secret(&file)?,
+    if let Some(relay) = &asked.invite
+        && Layout(&context.data_dir).relay(relay).join("token").exists()
+    {
+        return said(context, &format!("relay '{relay}' is enrolled already"));
+    }
+    let text = match (asked.invite, asked.join, asked.join_file) {
+        // Taken at once, by this process.
+        (Some(relay), ..) => zeroize::Zeroizing::new(invite_relay(context, &relay, Lifetime(600)).await?.join),
+        (_, Some(join), _) if join != "-" => zeroize::Zeroizing::new(join),
+        (_, _, Some(file)) => read_secret(&file)?,
         _ => secret::ask("Join token: ")?,
     };
     let join = JoinToken::parse(&text).ok_or_else(|| {

@@ -49,10 +49,11 @@ pub fn run(context: &Context, verb: Verb) -> Result<(), Failure> {
             Verb::Cancel(cancel) => cancel::run(context, cancel).await,
             Verb::Watch(watch) => watch::run(context, watch).await,
             Verb::Logs(logs) => logs::run(context, logs).await,
-            Verb::Health => health::run(context).await,
+            Verb::Health { part } => health::run(context, part).await,
             Verb::Compile(_)
             | Verb::Mosquitto { .. }
             | Verb::Up(_)
+            | Verb::Demo(_)
             | Verb::Broker(_)
             | Verb::Cloud(_)
             | Verb::Dashboard(_)

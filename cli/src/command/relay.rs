@@ -1,13 +1,14 @@
 //! `tinymlaas relay …`.
 
-use contract::api::{Guest, NewInvitation, RelayView};
+use contract::RelayId;
+use contract::api::{Guest, IssuedInvitation, NewInvitation, RelayView};
 use contract::command::{Action, Command};
 
 use reqwest::Method;
 
 use super::follow::follow_shown;
 use super::people::{invite, said, show_invitation};
-use crate::args::{Context, RelayVerb};
+use crate::args::{Context, Lifetime, RelayVerb};
 use crate::client::api::Api;
 use crate::exit::Failure;
 use crate::output;
@@ -29,14 +30,7 @@ pub async fn run(context: &Context, verb: RelayVerb) -> Result<(), Failure> {
         }
         RelayVerb::Rescan { relay } => follow_shown(context, &relay, &Command::new(Action::Rescan)).await.map(drop),
         RelayVerb::Invite { relay, valid } => {
-            let wanted = NewInvitation {
-                guest: Guest::Relay,
-                name: relay.to_string(),
-                role: None,
-                groups: None,
-                valid_s: Some(valid.0),
-            };
-            let issued = invite(&Api::new(context)?, &wanted).await?;
+            let issued = invite_relay(context, &relay, valid).await?;
             show_invitation(context, &issued, "on the relay's machine, 'tinymlaas relay enroll' takes it")
         }
         RelayVerb::Enroll(asked) => super::enroll::run(context, asked).await,
@@ -47,6 +41,18 @@ pub async fn run(context: &Context, verb: RelayVerb) -> Result<(), Failure> {
         }
         RelayVerb::Run(_) => Err(Failure::Internal("a role is no client command".to_owned())),
     }
+}
+
+/// A join token for that relay.
+pub async fn invite_relay(context: &Context, relay: &RelayId, valid: Lifetime) -> Result<IssuedInvitation, Failure> {
+    let wanted = NewInvitation {
+        guest: Guest::Relay,
+        name: relay.to_string(),
+        role: None,
+        groups: None,
+        valid_s: Some(valid.0),
+    };
+    invite(&Api::new(context)?, &wanted).await
 }
 
 async fn list(context: &Context) -> Result<(), Failure> {

@@ -22,11 +22,17 @@ pub async fn machine(context: &Context, up: &Up) -> Result<File, Failure> {
         port(up.mqtts_port, "the broker with TLS", "--mqtts-port").await?;
         port(up.https_port, "the HTTP API with TLS", "--https-port").await?;
     }
-    if up.boards > 0 {
-        compiler()?;
-        simulator(&up.board)?;
-    }
+    virtual_boards(up.boards, &up.board)?;
     Ok(lock)
+}
+
+/// Whether this machine has what so many virtual boards of that type need.
+pub fn virtual_boards(count: u8, board: &str) -> Result<(), Failure> {
+    if count > 0 {
+        compiler()?;
+        simulator(board)?;
+    }
+    Ok(())
 }
 
 /// Makes the data folder, private to its owner, and locks it.

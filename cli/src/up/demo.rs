@@ -10,10 +10,10 @@ use contract::limits::MAX_PACKET_BYTES;
 use contract::reading::Reading;
 use contract::state::DeviceStatus;
 use contract::topic::ROOT;
-use contract::{DeviceId, State, Topic, wire};
+use contract::{DeviceId, RelayId, State, Topic, wire};
 use reqwest::Method;
 
-use crate::args::{Context, Up};
+use crate::args::Context;
 use crate::client::api::Api;
 use crate::client::mqtt::{Incoming, Mqtt};
 use crate::command::follow;
@@ -31,15 +31,15 @@ const INSTALL_PATIENCE: Duration = Duration::from_secs(300);
 const PREDICTION_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Does the main job.
-pub async fn run(context: &Context, up: &Up, api: &Api) -> Result<(), Failure> {
+pub async fn run(context: &Context, relay: &RelayId, boards: u8, api: &Api) -> Result<(), Failure> {
     let model = import(api).await?;
     let model = compile(api, model).await?;
-    for number in 1..=up.boards {
+    for number in 1..=boards {
         let device = DeviceId::new(format!("board-{number}")).map_err(|error| Failure::Internal(error.to_string()))?;
-        install(context, up, api, &model, device).await?;
+        install(context, relay, api, &model, device).await?;
     }
-    if up.boards > 0 {
-        live(context, up).await?;
+    if boards > 0 {
+        live(context, relay).await?;
     }
     Ok(())
 }
@@ -87,8 +87,13 @@ async fn compile(api: &Api, model: ModelView) -> Result<ModelView, Failure> {
     Ok(model)
 }
 
-async fn install(context: &Context, up: &Up, api: &Api, model: &ModelView, device: DeviceId) -> Result<(), Failure> {
-    let relay = &up.relay;
+async fn install(
+    context: &Context,
+    relay: &RelayId,
+    api: &Api,
+    model: &ModelView,
+    device: DeviceId,
+) -> Result<(), Failure> {
     let step = Step::begin("install", &format!("{device}"));
     let view: DeviceView = api.get(&format!("/relays/{relay}/devices/{device}")).await?;
     let runs = view.state.firmware.as_ref().is_some_and(|f| Some(&f.artifact) == model.artifact.as_ref() && f.verified);
@@ -120,9 +125,9 @@ async fn install(context: &Context, up: &Up, api: &Api, model: &ModelView, devic
 }
 
 /// Waits for a prediction of each board.
-async fn live(context: &Context, up: &Up) -> Result<(), Failure> {
+async fn live(context: &Context, relay: &RelayId) -> Result<(), Failure> {
     let step = Step::begin("live", "waiting for predictions");
-    let filter = format!("{ROOT}/relays/{}/devices/+/telemetry", up.relay);
+    let filter = format!("{ROOT}/relays/{relay}/devices/+/telemetry");
     let mut mqtt = Mqtt::connect(context, &[filter]).await?;
     let first = async {
         loop {

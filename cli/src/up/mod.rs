@@ -12,19 +12,22 @@ mod supervisor;
 
 use std::time::Duration;
 
+use contract::RelayId;
 use contract::api::{Health, RelayView};
 use contract::state::DeviceStatus;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{Context, Up};
+use crate::args::{Context, Demo, Up};
 use crate::client::api::Api;
 use crate::exit::Failure;
 use crate::output::Step;
 use crate::role;
-use supervisor::{Child, Supervisor};
+use supervisor::Child;
+pub use supervisor::Supervisor;
 
 use bootstrap::Prepared;
 pub use bootstrap::{Layout, prepare_first};
+pub use check::virtual_boards as check_virtual_boards;
 
 /// Starts everything, does the demo if asked, and stays until Ctrl-C.
 pub fn run(context: &Context, up: Up) -> Result<(), Failure> {
@@ -82,15 +85,19 @@ async fn run_all(
     let mut broker = Child::new("broker", behind_tls(&["broker", "--listen", &context.mqtt], up.mqtts_port));
     broker.health = Some(supervisor::Health::Broker { address: context.mqtt.clone(), context: context.clone() });
     supervisor.start(broker);
-    wait("the broker", supervisor, async || role::broker::check(context).await.is_ok()).await?;
+    wait("the broker", Some(supervisor), async || role::broker::check(context).await.is_ok()).await?;
     step.done(&format!("mqtt://{}", context.mqtt));
 
     let step = Step::begin("cloud", "starting");
     let http = format!("127.0.0.1:{}", up.http_port);
     supervisor.start(Child::new("cloud", behind_tls(&["cloud", "--listen", &http], up.https_port)));
     let api = Api::new(context)?;
-    wait("the cloud", supervisor, async || matches!(api.get::<Health>("/health").await, Ok(h) if h.status == "ok"))
-        .await?;
+    wait(
+        "the cloud",
+        Some(supervisor),
+        async || matches!(api.get::<Health>("/health").await, Ok(h) if h.status == "ok"),
+    )
+    .await?;
     step.done(&context.api);
 
     let step = Step::begin("relay", &format!("{} with {} virtual boards ({})", up.relay, up.boards, up.board));
@@ -120,7 +127,7 @@ async fn run_all(
     }
     if up.demo && !prepared.revoked {
         eprintln!("\nThe main job, on real data:");
-        demo::run(context, up, &api).await?;
+        demo::run(context, &up.relay, up.boards, &api).await?;
     }
     closing_words(context, up);
     tokio::select! {
@@ -139,19 +146,38 @@ fn arguments(context: &Context, role: &[&str]) -> Vec<String> {
     args
 }
 
-/// Starts the relay of this machine with its virtual boards, and waits until all are there.
-async fn relay(context: &Context, up: &Up, supervisor: &mut Supervisor, api: &Api, step: Step) -> Result<(), Failure> {
-    for number in 1..=up.boards {
+/// Starts virtual boards, `board-1` and on.
+pub fn start_boards(context: &Context, supervisor: &mut Supervisor, count: u8, board: &str, baud: u32) {
+    for number in 1..=count {
         let name = format!("board-{number}");
         let dir = context.data_dir.join("boards").join(&name).display().to_string();
-        let baud = up.baud.to_string();
-        let args = ["board", "--name", &name, "--dir", &dir, "--board", &up.board, "--baud", &baud]
-            .map(str::to_owned)
-            .to_vec();
+        let baud = baud.to_string();
+        let args =
+            ["board", "--name", &name, "--dir", &dir, "--board", board, "--baud", &baud].map(str::to_owned).to_vec();
         supervisor.start(Child::new(&name, args));
     }
+}
+
+/// The demo alone, on a relay that somebody else has started.
+pub fn run_demo(context: &Context, asked: &Demo) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Internal(format!("the runtime does not start: {error}")))?;
+    runtime.block_on(async {
+        let api = Api::new(context)?;
+        let step = Step::begin("relay", &format!("{} with {}", asked.relay, boards(asked.boards)));
+        wait("the relay", None, async || relay_is_ready(&api, &asked.relay, asked.boards).await).await?;
+        step.done(&format!("{} with {}", asked.relay, boards(asked.boards)));
+        demo::run(context, &asked.relay, asked.boards, &api).await
+    })
+}
+
+/// Starts the relay of this machine with its virtual boards, and waits until all are there.
+async fn relay(context: &Context, up: &Up, supervisor: &mut Supervisor, api: &Api, step: Step) -> Result<(), Failure> {
+    start_boards(context, supervisor, up.boards, &up.board, up.baud);
     supervisor.start(Child::new("relay", arguments(context, &["relay", "run", "--name", up.relay.as_str()])));
-    wait("the relay", supervisor, async || relay_is_ready(api, up).await).await?;
+    wait("the relay", Some(supervisor), async || relay_is_ready(api, &up.relay, up.boards).await).await?;
     step.done(&format!("{} with {}", up.relay, boards(up.boards)));
     Ok(())
 }
@@ -180,13 +206,13 @@ fn boards(count: u8) -> String {
 }
 
 /// Whether the relay is connected and all its virtual boards are there and at rest.
-async fn relay_is_ready(api: &Api, up: &Up) -> bool {
-    let Ok(relay) = api.get::<RelayView>(&format!("/relays/{}", up.relay)).await else {
+async fn relay_is_ready(api: &Api, relay: &RelayId, boards: u8) -> bool {
+    let Ok(relay) = api.get::<RelayView>(&format!("/relays/{relay}")).await else {
         return false;
     };
     relay.online
         && relay.state.is_some_and(|state| {
-            (1..=up.boards).all(|number| {
+            (1..=boards).all(|number| {
                 let name = format!("board-{number}");
                 state.devices.iter().any(|d| d.device.as_str() == name && d.status != DeviceStatus::Lost)
             })
@@ -194,16 +220,16 @@ async fn relay_is_ready(api: &Api, up: &Up) -> bool {
 }
 
 /// Waits until `ready` says yes; a part that keeps failing ends the wait with its last words.
-async fn wait(what: &str, supervisor: &Supervisor, ready: impl AsyncFn() -> bool) -> Result<(), Failure> {
+async fn wait(what: &str, supervisor: Option<&Supervisor>, ready: impl AsyncFn() -> bool) -> Result<(), Failure> {
     const PATIENCE: Duration = Duration::from_secs(120);
     let begin = tokio::time::Instant::now();
     while !ready().await {
-        if let Some(trouble) = supervisor.trouble() {
+        if let Some(trouble) = supervisor.and_then(Supervisor::trouble) {
             return Err(Failure::Environment(format!("{what} does not start: {trouble}")));
         }
         if begin.elapsed() > PATIENCE {
             return Err(Failure::Environment(format!(
-                "{what} did not get ready within {} s; its log in the data folder's logs/ says why",
+                "{what} did not get ready within {} s; its log says why (logs/ in the data folder)",
                 PATIENCE.as_secs()
             )));
         }
