@@ -12,6 +12,7 @@
 //! - `people`: users, tokens, invitations, the audit log.
 //! - `keys`: the signing key is replaced.
 //! - `other_brokers`: the whole system on Mosquitto and on RabbitMQ.
+//! - `containers`: the roles from their images, by the compose file.
 //! - `machine`: ports in use, unwritable folders, no compiler.
 //! - `browser`: the dashboard in Chromium.
 
@@ -22,7 +23,11 @@ mod boards;
 mod browser;
 mod client;
 mod compile;
+mod containers;
 mod crash;
+#[allow(dead_code, reason = "the relay's tests use more of it")]
+#[path = "../../../edge-relay/tests/all/engine.rs"]
+mod engine;
 mod fleet;
 mod hostile;
 mod keys;
@@ -32,5 +37,8 @@ mod network;
 mod other_brokers;
 mod page;
 mod people;
+#[allow(dead_code, reason = "the relay's tests use more of it")]
+#[path = "../../../edge-relay/tests/all/process.rs"]
+mod process;
 #[path = "../../../cloud/tests/all/rabbitmq_server.rs"]
 mod rabbitmq_server;

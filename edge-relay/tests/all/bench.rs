@@ -1,7 +1,7 @@
 //! A test bench of real parts: broker, boards and relay are processes, and the host plays the cloud.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
@@ -9,39 +9,12 @@ use tempfile::TempDir;
 use virtual_board::simulator::Arduino;
 
 use crate::host::Host;
+pub use crate::process::Process;
 
 pub const RELAY: &str = "bench";
 
 /// One simulated chip at a time: each keeps a core busy, and a chip that starves looks like one that is broken.
 pub static CHIP: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
-/// A process that is killed when the test ends, however it does.
-pub struct Process(pub Child);
-
-impl Process {
-    pub fn start(command: &mut Command) -> Self {
-        Self(command.stdin(Stdio::null()).spawn().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}")))
-    }
-
-    /// kill -9.
-    pub fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-
-    pub fn terminate(&mut self) -> std::process::ExitStatus {
-        let pid = rustix::process::Pid::from_child(&self.0);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        self.0.wait().unwrap()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();

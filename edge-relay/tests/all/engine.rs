@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::bench::Process;
+use crate::process::Process;
 
 const BASE: &str = "debian:bookworm-slim";
 
@@ -50,9 +50,11 @@ impl Engine {
         let dir = tempfile::Builder::new().prefix("engine-").tempdir().map_err(|error| error.to_string())?;
         let mut engine = Self { process: None, dir, _lock: lock };
         engine.again()?;
-        for old in engine.containers() {
-            engine.docker(&["rm", "--force", &old])?; // of a test that failed
+        for old in engine.docker(&["ps", "--all", "--quiet"])?.lines() {
+            engine.docker(&["rm", "--force", "--volumes", old])?; // of a test that failed
         }
+        engine.docker(&["network", "prune", "--force"])?;
+        engine.docker(&["volume", "prune", "--force"])?;
         Ok(engine)
     }
 
@@ -72,7 +74,8 @@ impl Engine {
         let mut command = Command::new("dockerd");
         command.arg("--host").arg(self.host()).arg("--data-root").arg(kept("docker"));
         command.arg("--exec-root").arg(self.path("exec")).arg("--pidfile").arg(self.path("pid"));
-        command.args(["--bridge", "none", "--iptables=false", "--userland-proxy=false"]);
+        // Networks are made by who needs one; ports are published by a process, and no rule of this machine is changed.
+        command.args(["--bridge", "none", "--iptables=false"]);
         command.stdout(log.try_clone().map_err(|error| error.to_string())?).stderr(log);
         let mut process = Process::start(&mut command);
         let end = Instant::now() + LIMIT;
@@ -99,17 +102,70 @@ impl Engine {
 
     /// Builds an image from one of our Dockerfiles, on a base that stands in for the one that others pull.
     pub fn build(&self, tag: &str, folder: &Path) -> Result<(), String> {
-        if self.docker(&["image", "inspect", BASE]).is_err() {
-            self.import_base()?;
-        }
+        self.base()?;
         let folder = folder.display().to_string();
         self.docker(&["build", "--network", "host", "--tag", tag, &folder]).map(|_| ())
+    }
+
+    /// Builds one of the targets of a Dockerfile in `folder`, and of its stages only those that it needs.
+    pub fn build_target(
+        &self,
+        tag: &str,
+        folder: &Path,
+        file: &str,
+        target: &str,
+        args: &[&str],
+    ) -> Result<(), String> {
+        self.base()?;
+        let mut command = self.buildkit()?;
+        command.args(["build", "--network", "host", "--target", target, "--tag", tag, "--file"]).arg(folder.join(file));
+        for arg in args {
+            command.args(["--build-arg", arg]);
+        }
+        checked(command.arg(folder)).map(|_| ())
+    }
+
+    /// A client that speaks to the engine's BuildKit: an older one does by itself, a newer one needs a plugin.
+    pub fn buildkit(&self) -> Result<Command, String> {
+        for program in ["docker", "/usr/bin/docker"] {
+            let run = |arguments: &[&str]| {
+                let output = Command::new(program).args(arguments).env("DOCKER_HOST", self.host()).output().ok()?;
+                output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+            };
+            let version = run(&["version", "--format", "{{.Client.Version}}"]).unwrap_or_default();
+            let major: Option<u32> = version.split('.').next().and_then(|major| major.parse().ok());
+            if major.is_some_and(|major| major < 23) || run(&["buildx", "version"]).is_some() {
+                let mut command = Command::new(program);
+                command.env("DOCKER_HOST", self.host()).env("DOCKER_BUILDKIT", "1");
+                return Ok(command);
+            }
+        }
+        Err("no client here speaks to BuildKit: install Docker's plugin buildx".into())
+    }
+
+    /// An image that is one file.
+    pub fn import_file(&self, tag: &str, file: &Path) -> Result<(), String> {
+        let (Some(folder), Some(name)) = (file.parent(), file.file_name()) else {
+            return Err(format!("{} is no file", file.display()));
+        };
+        let script = "set -o pipefail; tar -C \"$1\" -c \"$2\" | docker import - \"$3\"";
+        let mut command = Command::new("bash");
+        command.args(["-c", script, "import"]).arg(folder).arg(name).arg(tag);
+        checked(command.env("DOCKER_HOST", self.host())).map(|_| ())
     }
 
     /// Takes an image's name away; what it was built from is kept, and building it again takes no time.
     pub fn forget(&self, tag: &str) {
         // It may have been there in an earlier run, or not.
         let _ = self.docker(&["rmi", "--force", "--no-prune", tag]);
+    }
+
+    /// The base image, which is made once.
+    fn base(&self) -> Result<(), String> {
+        if self.docker(&["image", "inspect", BASE]).is_err() {
+            self.import_base()?;
+        }
+        Ok(())
     }
 
     fn import_base(&self) -> Result<(), String> {

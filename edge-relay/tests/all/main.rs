@@ -19,6 +19,7 @@ mod model;
 mod outage;
 mod pico;
 mod probe_rs;
+mod process;
 mod promises;
 mod real_models;
 mod sensor;

@@ -39,6 +39,7 @@ pub const NEEDS: &[Need] = &[
     program("node", "nodejs", "an RP2040"),
     program("npm", "npm", "its simulator is a package of npm's registry"),
     program("dockerd", "docker.io", "builds and flashes in containers"),
+    program("docker-compose", "docker-compose", "the roles in containers, by the file that people start"),
     program("iptables", "iptables", "the same engine asks for it at its start"),
     program("debootstrap", "debootstrap", "the base of the toolchains' images, where none can be pulled"),
     program("mosquitto", "mosquitto", "a second MQTT broker, to compare ours with"),
