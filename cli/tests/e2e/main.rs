@@ -25,7 +25,6 @@ mod client;
 mod compile;
 mod containers;
 mod crash;
-#[allow(dead_code, reason = "the relay's tests use more of it")]
 #[path = "../../../edge-relay/tests/all/engine.rs"]
 mod engine;
 mod fleet;
@@ -37,7 +36,6 @@ mod network;
 mod other_brokers;
 mod page;
 mod people;
-#[allow(dead_code, reason = "the relay's tests use more of it")]
 #[path = "../../../edge-relay/tests/all/process.rs"]
 mod process;
 #[path = "../../../cloud/tests/all/rabbitmq_server.rs"]

@@ -1,5 +1,7 @@
 //! A container engine of the tests' own: Docker's daemon with its own socket and its own data, which are kept between runs.
 
+#![allow(dead_code, reason = "of the crates that share it, each uses a part")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};

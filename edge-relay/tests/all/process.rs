@@ -1,5 +1,7 @@
 //! A process of a test.
 
+#![allow(dead_code, reason = "of the crates that share it, each uses a part")]
+
 use std::process::{Child, Command, Stdio};
 
 /// A process that is killed when the test ends, however it does.
