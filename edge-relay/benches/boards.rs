@@ -12,6 +12,8 @@ mod bench;
 mod host;
 #[path = "../tests/all/model.rs"]
 mod model;
+#[path = "../tests/all/process.rs"]
+mod process;
 
 use std::fmt::Write as _;
 use std::path::Path;
