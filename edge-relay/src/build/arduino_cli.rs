@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
 
 use super::folder::Folder;
-use super::gcc::fits;
+use super::gcc::{self, fits};
 use super::process::{self, End};
 use super::sensor;
 use super::toolchain::{Built, Job, Log, Toolchain, Working};
@@ -45,7 +45,7 @@ pub struct ArduinoCli {
     limit: Duration,
 }
 
-/// What `compile --json` prints.
+/// What `compile --json` prints on standard output once it has begun to build.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Compiled {
@@ -56,13 +56,42 @@ struct Compiled {
     builder_result: Option<BuilderResult>,
 }
 
+/// What every command prints on standard error where it ends before it has a result.
+#[derive(Debug, Default, Deserialize)]
+pub struct Refused {
+    /// Why, in one line or more.
+    pub error: String,
+    /// What the programs that it ran had said until then.
+    #[serde(default)]
+    pub output: Streams,
+}
+
+/// Output of the programs that it ran.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Streams {
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Streams {
+    /// Line by line, without the empty ones.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.stdout.lines().chain(self.stderr.lines()).map(str::trim_end).filter(|line| !line.is_empty())
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct BuilderResult {
-    executable_sections_size: Vec<Section>,
+    executable_sections_size: Option<Vec<Section>>,
 }
 
-#[derive(Debug, Deserialize)]
+/// A name or a size that would be empty or zero is left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct Section {
     name: String,
     size: u64,
@@ -77,8 +106,8 @@ struct Version {
 /// What `core list --json` prints, since version 1.0.
 #[derive(Debug, Deserialize)]
 struct Cores {
-    #[serde(default)]
-    platforms: Vec<Core>,
+    /// `null` where there is none.
+    platforms: Option<Vec<Core>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -122,7 +151,7 @@ impl ArduinoCli {
             format!("'arduino-cli core list --json' says nothing useful ({error}); it has to be 1.0 or newer")
         })?;
         let cores: Vec<String> =
-            cores.platforms.iter().map(|core| format!("{} {}", core.id, core.installed_version)).collect();
+            cores.platforms.iter().flatten().map(|core| format!("{} {}", core.id, core.installed_version)).collect();
         Ok(format!(
             "arduino-cli {} with {}",
             version.version,
@@ -158,15 +187,16 @@ impl ArduinoCli {
         let mut compile = command(&program);
         compile.args(["compile", "--json", "--fqbn", &job.board.target]).args(&job.board.flags);
         compile.arg("--build-path").arg(dir.path("build")).arg("--output-dir").arg(dir.path("out")).arg(&sketch);
-        let json = Arc::new(Mutex::new(String::new()));
-        let out: Log = {
-            let json = json.clone();
-            // A line that was cut because of its length continues in the next one.
-            Arc::new(move |line: &str| lock(&json).push_str(line))
-        };
-        let end = process::run_apart(&mut compile, dir.dir(), self.limit, &out, &job.log).await;
+        let ((out, keep_out), (err, keep_err)) = (keep(), keep());
+        let end = process::run_apart(&mut compile, dir.dir(), self.limit, &keep_out, &keep_err).await;
         let end = end.map_err(|e| Failure::new(Code::TOOLCHAIN_MISSING, format!("{}: {e}", program.display())))?;
-        let said: Option<Compiled> = serde_json::from_str(&lock(&json)).ok();
+        let (out, err) = (lock(&out).join(""), lock(&err).clone());
+        let said: Option<Compiled> = serde_json::from_str(&out).ok();
+        let refused: Option<Refused> = serde_json::from_str(&err.join("")).ok();
+        match &refused {
+            Some(refused) => refused.output.lines().for_each(|line| (job.log)(line)),
+            None => err.iter().for_each(|line| (job.log)(line)),
+        }
         let status = match end {
             End::Exited(status) => status,
             End::TimedOut => {
@@ -177,14 +207,15 @@ impl ArduinoCli {
         if let Some(said) = &said {
             said.compiler_out.lines().chain(said.compiler_err.lines()).for_each(|line| (job.log)(line));
         }
-        let Some(said) = said.filter(|said| status.success() && said.success) else {
-            return Err(explain(status.code(), &lock(&json)));
+        let said = match said {
+            Some(said) if status.success() && said.success => said,
+            said => return Err(explain(status.code(), &said.unwrap_or_default(), &refused.unwrap_or_default())),
         };
         let build_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let image = pack(&dir.path("out")).map_err(|e| {
             Failure::new(Code::BUILD_FAILED, format!("arduino-cli reported success and left no image: {e}"))
         })?;
-        let sections = said.builder_result.unwrap_or_default().executable_sections_size;
+        let sections = said.builder_result.unwrap_or_default().executable_sections_size.unwrap_or_default();
         let size = |name: &str| sections.iter().find(|section| section.name == name).map_or(0, |section| section.size);
         let (flash, ram) = (size("text"), size("data"));
         (job.log)(&format!("built in {build_ms} ms: {flash} bytes of flash, {ram} bytes of RAM"));
@@ -193,6 +224,13 @@ impl ArduinoCli {
             json!({ "build_ms": build_ms, "image_bytes": image.len(), "flash_bytes": flash, "ram_bytes": ram });
         Ok(Built { image, flash_bytes: flash, detail })
     }
+}
+
+/// A log that keeps its lines. One that was cut because of its length continues in the next.
+fn keep() -> (Arc<Mutex<Vec<String>>>, Log) {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let kept = lines.clone();
+    (lines, Arc::new(move |line: &str| lock(&kept).push(line.to_owned())))
 }
 
 async fn ask(program: &Path, arguments: &[&str]) -> Result<Vec<u8>, String> {
@@ -225,11 +263,12 @@ fn put(sketch: &Path, name: &str, text: &str) -> std::io::Result<()> {
     std::fs::write(sketch.join(name), before + text)
 }
 
-/// What an upload may need, as a tar: the same files give the same bytes.
+/// What an upload may need, as a tar: the same files give the same bytes. Some cores upload the ELF file (OpenOCD's and
+/// the RP2040's recipes do), so it stays in; the map is for people, and an ESP32's merged image is all its other files once more.
 fn pack(out: &Path) -> std::io::Result<Vec<u8>> {
     let entries = std::fs::read_dir(out)?.collect::<Result<Vec<_>, _>>()?;
     let mut names: Vec<String> = entries.iter().filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.retain(|name| !name.ends_with(".elf") && !name.ends_with(".map")); // for debuggers, and large
+    names.retain(|name| !name.ends_with(".map") && !name.ends_with(".merged.bin"));
     names.sort();
     if names.is_empty() {
         return Err(std::io::ErrorKind::NotFound.into());
@@ -245,20 +284,30 @@ fn pack(out: &Path) -> std::io::Result<Vec<u8>> {
     tar.into_inner()
 }
 
-/// What a compile that ended badly was about, by its error and its exit code.
-fn explain(code: Option<i32>, json: &str) -> Failure {
-    let error = serde_json::from_str::<Compiled>(json).map(|said| said.error).unwrap_or_default();
+/// What a compile that ended badly was about, by its error, the compiler's output and the exit code.
+fn explain(code: Option<i32>, said: &Compiled, refused: &Refused) -> Failure {
+    let error = if said.error.is_empty() { &refused.error } else { &said.error };
     let error = error.replace('\n', " ");
+    let line = |words: &[&str]| said.compiler_err.lines().find(|line| words.iter().any(|word| line.contains(word)));
     if error.contains("not found: platform not installed") || error.contains("core install") {
         return Failure::new(Code::TOOLCHAIN_MISSING, format!("arduino-cli lacks the core of this board: {error}"));
+    }
+    if let Some(line) = line(&["Arduino_OV767X.h: No such file"]) {
+        let help = "install it: arduino-cli lib install Arduino_OV767X";
+        let message = format!("arduino-cli lacks the library of this board's camera ({line}); {help}");
+        return Failure::new(Code::TOOLCHAIN_MISSING, message);
     }
     if error.contains("exceeds available space") || error.contains("too big") {
         return Failure::new(Code::DOES_NOT_FIT, format!("the firmware does not fit into the board's memory: {error}"));
     }
+    if let Some(line) = line(gcc::FULL) {
+        return Failure::new(Code::DOES_NOT_FIT, format!("the firmware does not fit into the board's memory: {line}"));
+    }
     let why = match code {
+        _ if error.contains("FQBN") => "the target in the board's file is wrong",
+        _ if !refused.error.is_empty() => "it did not begin; look at the target and the flags in the board's file",
         Some(5) => "the network failed",
         Some(6) => "its configuration is broken: try 'arduino-cli core update-index'",
-        Some(7) => "the target or the flags in the board's file are wrong",
         _ => "the device's log has the compiler's output",
     };
     let code = code.map_or_else(|| "a signal".to_owned(), |code| format!("exit status {code}"));
@@ -305,16 +354,55 @@ impl Toolchain for ArduinoCli {
 mod tests {
     use super::*;
 
+    fn failure(code: Option<i32>, out: &str, err: &str) -> Failure {
+        explain(code, &serde_json::from_str(out).unwrap_or_default(), &serde_json::from_str(err).unwrap_or_default())
+    }
+
     #[test]
     fn errors_and_exit_codes_have_codes_of_their_own() {
         let missing = r#"{"success":false,"error":"Error during build: Platform 'arduino:mbed_nano' not found: platform not installed\nTry running `arduino-cli core install arduino:mbed_nano`"}"#;
-        let failure = explain(Some(1), missing);
-        assert_eq!(failure.code, Code::TOOLCHAIN_MISSING);
-        assert!(failure.message.contains("core install arduino:mbed_nano"), "{}", failure.message);
+        let core = failure(Some(1), missing, "");
+        assert_eq!(core.code, Code::TOOLCHAIN_MISSING);
+        assert!(core.message.contains("core install arduino:mbed_nano"), "{}", core.message);
         let large = r#"{"success":false,"error":"Error during build: text section exceeds available space in board"}"#;
-        assert_eq!(explain(Some(1), large).code, Code::DOES_NOT_FIT);
-        assert!(explain(Some(7), "").message.contains("board's file"));
-        assert_eq!(explain(Some(9), "no JSON").code, Code::BUILD_FAILED);
-        assert_eq!(explain(None, "{}").code, Code::BUILD_FAILED);
+        assert_eq!(failure(Some(1), large, "").code, Code::DOES_NOT_FIT);
+        let linker = r#"{"compiler_err":"ld: region `RAM' overflowed by 1204 bytes\n","success":false,"error":"Error during build: exit status 1"}"#;
+        assert_eq!(failure(Some(1), linker, "").code, Code::DOES_NOT_FIT);
+        let camera = r#"{"compiler_err":"board_arduino.cpp:5:10: fatal error: Arduino_OV767X.h: No such file or directory\n","error":"Error during build: exit status 1"}"#;
+        let library = failure(Some(1), camera, "");
+        assert_eq!(library.code, Code::TOOLCHAIN_MISSING);
+        assert!(library.message.contains("lib install Arduino_OV767X"), "{}", library.message);
+        // What ends before there is a result is told on standard error.
+        let early = failure(Some(1), "", r#"{"error": "unknown flag: --fast"}"#);
+        assert!(early.message.contains("flags in the board's file (unknown flag: --fast)"), "{early:?}");
+        let target = r#"{"error": "Error during build: Error resolving FQBN: board arduino:avr:one not found"}"#;
+        assert!(failure(Some(1), target, "").message.contains("target in the board's file"));
+        assert_eq!(failure(Some(9), "no JSON", "nor here").code, Code::BUILD_FAILED);
+        assert_eq!(failure(None, "{}", "{}").code, Code::BUILD_FAILED);
+    }
+
+    #[test]
+    fn what_is_left_out_or_null_is_understood() {
+        let cores: Cores = serde_json::from_str(r#"{"platforms": null}"#).unwrap();
+        assert!(cores.platforms.is_none());
+        let said = r#"{"success": true, "builder_result": {"build_path": "b", "executable_sections_size": [{"name": "text"}]}}"#;
+        let said: Compiled = serde_json::from_str(said).unwrap();
+        assert_eq!(said.builder_result.unwrap().executable_sections_size.unwrap()[0].size, 0);
+        let said: Compiled = serde_json::from_str(r#"{"success": true, "builder_result": {}}"#).unwrap();
+        assert!(said.builder_result.unwrap().executable_sections_size.is_none());
+    }
+
+    #[test]
+    fn an_upload_gets_all_that_any_core_needs() {
+        let out = tempfile::tempdir().unwrap();
+        let needed =
+            ["firmware.ino.bin", "firmware.ino.bootloader.bin", "firmware.ino.elf", "firmware.ino.partitions.bin"];
+        for name in needed.into_iter().chain(["firmware.ino.map", "firmware.ino.merged.bin"]) {
+            std::fs::write(out.path().join(name), name).unwrap();
+        }
+        let image = pack(out.path()).unwrap();
+        let mut tar = tar::Archive::new(image.as_slice());
+        let names = tar.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string());
+        assert_eq!(names.collect::<Vec<_>>(), needed);
     }
 }

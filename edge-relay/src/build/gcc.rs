@@ -468,10 +468,13 @@ impl Run<'_> {
     }
 }
 
+/// What GNU ld says where a memory of the chip is too small.
+pub(super) const FULL: &[&str] = &["will not fit in region", "overflowed by"];
+
 /// What a compiler that ended badly was about.
 fn explain(lines: &[String], end: &str) -> Failure {
     let with = |words: &[&str]| lines.iter().find(|line| words.iter().any(|word| line.contains(word)));
-    if let Some(line) = with(&["will not fit in region", "overflowed by"]) {
+    if let Some(line) = with(FULL) {
         return Failure::new(Code::DOES_NOT_FIT, format!("the firmware does not fit into the board's memory: {line}"));
     }
     if let Some(line) = with(&["No space left on device", "File size limit exceeded"]) {

@@ -1,5 +1,5 @@
-# arduino-cli is in no Debian release: this prints the JSON that it documents, and Debian's arduino-builder and avrdude do
-# the work behind it.
+# arduino-cli is in no Debian release: this prints the JSON of version 1, results on standard output and what ends a command
+# before it has one on standard error, and Debian's arduino-builder and avrdude do the work behind it.
 verb=$1
 case "$verb" in
 version) echo '{"Application": "arduino-cli", "VersionString": "1.1.1", "Commit": "fa6eafcb", "Status": ""}' ;;
@@ -8,10 +8,16 @@ esac
 while [ $# -gt 0 ]; do
     case "$1" in
     --fqbn) fqbn=$2; shift ;;
+    --verify) verify=yes ;;
+    --json) ;;
     --port) port=$2; shift ;;
     --input-dir) input=$2; shift ;;
     --output-dir) output=$2; shift ;;
     --build-path) build=$2; shift ;;
+    --*)
+        printf '{\n  "error": "unknown flag: %s"\n}\n' "$1" >&2
+        exit 1
+        ;;
     *) last=$1 ;;
     esac
     shift
@@ -47,10 +53,14 @@ compile)
     fi
     ;;
 upload)
-    if avrdude -q -p m328p -c arduino -P "$port" -b 115200 -D -U "flash:w:$input/firmware.ino.hex:i" >&2; then
-        printf '{"stdout": "", "stderr": "", "updated_upload_port": {"address": "%s", "protocol": "serial"}}\n' "$port"
+    # Without --verify the cores for AVR tell avrdude not to read back (-V).
+    [ "$verify" = yes ] && noverify= || noverify=-V
+    if avrdude -q $noverify -p m328p -c arduino -P "$port" -b 115200 -D -U "flash:w:$input/firmware.ino.hex:i" 2> "$input.err"; then
+        printf '{"stdout": "", "stderr": "%s", "updated_upload_port": {"address": "%s", "protocol": "serial"}}\n' \
+            "$(quoted "$input.err")" "$port"
     else
-        printf '{"error": "Failed uploading: uploading error: exit status 1"}\n'
+        printf '{"error": "Failed uploading: uploading error: exit status 1", "output": {"stdout": "", "stderr": "%s"}}\n' \
+            "$(quoted "$input.err")" >&2
         exit 1
     fi
     ;;

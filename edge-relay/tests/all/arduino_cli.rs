@@ -29,6 +29,9 @@ async fn a_sketch_is_built_uploaded_and_verified() {
     let folder = bench.path("relay").join("boards");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("sketch.json"), board.to_string()).unwrap();
+    let mut wrong = board;
+    (wrong["board"], wrong["flags"]) = (json!("wrong"), json!(["--fast"]));
+    std::fs::write(folder.join("wrong.json"), wrong.to_string()).unwrap();
     bench.add_uno(1);
     bench.start_relay();
     let host = &bench.host;
@@ -41,6 +44,7 @@ async fn a_sketch_is_built_uploaded_and_verified() {
     eprintln!("a sketch: {}", end["detail"]);
     assert_eq!(end["detail"]["self_test"]["vectors"], 12);
     assert_eq!(host.states("i1"), ["accepted", "fetching", "building", "flashing", "verifying", "succeeded"]);
+    host.log_lines("board-1", "bytes of flash verified", 1).await;
     host.more_readings("board-1", 2).await;
     host.install("wrong", "board-1", &make(41, Kind::Wrong, 100)).await;
     assert_eq!(host.end("wrong").await["code"], "rolled_back");
@@ -57,5 +61,10 @@ async fn a_sketch_is_built_uploaded_and_verified() {
     let end = host.end("b").await;
     assert_eq!(end["code"], "toolchain_missing", "{end}");
     assert!(end["message"].as_str().unwrap().contains("core install arduino:mbed_nano"), "{end}");
+    // What it refuses before it builds anything is told.
+    host.send(json!({"id": "f", "verb": "build", "board": "wrong", "artifact": model.id})).await;
+    let end = host.end("f").await;
+    assert_eq!(end["code"], "build_failed", "{end}");
+    assert!(end["message"].as_str().unwrap().contains("unknown flag: --fast"), "{end}");
     host.assert_gap_free();
 }

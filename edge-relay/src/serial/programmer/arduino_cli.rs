@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use firmware::message::{BoardMessage, HostMessage, ResetMode};
 use firmware::session::{Ask, Event, FlashReport};
-use serde::Deserialize;
 
 use super::tool::Tool;
 use super::{Programmer, tool};
 use crate::boards::BoardType;
+use crate::build::arduino_cli::Refused;
 use crate::build::{Folder, arduino_cli};
 use crate::device::line::Ear;
 use crate::serial::port::{Fault, SerialLine};
@@ -31,13 +31,6 @@ pub struct ArduinoCli {
     work: PathBuf,
 }
 
-/// What `upload --json` prints where it fails.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Failed {
-    error: String,
-}
-
 impl ArduinoCli {
     /// For a board whose target is an FQBN.
     pub fn new(board: &BoardType, work: &Path) -> Self {
@@ -47,7 +40,9 @@ impl ArduinoCli {
     fn attempt(&self, line: &mut SerialLine, folder: &Folder, ear: &mut Ear) -> Result<(), Fault> {
         line.check_free()?;
         let input = folder.path("out").display().to_string();
-        let arguments = ["upload", "--json", "--fqbn", &self.fqbn, "--port", line.path(), "--input-dir", &input];
+        let port = line.path();
+        // AVR cores read back what they wrote only if they are asked to.
+        let arguments = ["upload", "--json", "--verify", "--fqbn", &self.fqbn, "--port", port, "--input-dir", &input];
         let arguments = arguments.map(str::to_owned);
         let tool = Tool {
             program: arduino_cli::PROGRAM,
@@ -61,6 +56,12 @@ impl ArduinoCli {
         // The port may go in the meantime: that is how boards with USB of their own enter their bootloader.
         let leave = ear.leave();
         let ended = tool::run(&tool, &arguments, &|| !leave.is_due(), &mut |_| {})?;
+        let said = if ended.is_good() {
+            Refused { output: serde_json::from_str(&ended.out).unwrap_or_default(), ..Refused::default() }
+        } else {
+            serde_json::from_str(&ended.err).unwrap_or_default()
+        };
+        said.output.lines().for_each(|line| ear.note(line));
         if ended.is_good() {
             ear.note(&format!("arduino-cli took {} ms", since.elapsed().as_millis()));
             return Ok(());
@@ -68,12 +69,11 @@ impl ArduinoCli {
         if leave.is_wanted() {
             return Err(Fault::Stopped);
         }
-        let said: Failed = serde_json::from_str(&ended.out).unwrap_or_default();
-        let said = if said.error.is_empty() { ended.last().to_owned() } else { said.error };
+        let why = if said.error.is_empty() { ended.last() } else { &said.error };
         Err(match ended.success {
             None => Fault::Tool(format!("arduino-cli was killed after {} s", LIMIT.as_secs())),
-            Some(_) if !line.is_current() => Fault::Lost(format!("while arduino-cli wrote to it ({said})")),
-            Some(_) => Fault::Tool(format!("arduino-cli could not upload ({said})")),
+            Some(_) if !line.is_current() => Fault::Lost(format!("while arduino-cli wrote to it ({why})")),
+            Some(_) => Fault::Tool(format!("arduino-cli could not upload ({why})")),
         })
     }
 }

@@ -179,7 +179,12 @@ mod tests {
     use super::*;
 
     fn failed(text: &str) -> Ended {
-        Ended { success: Some(false), lines: text.lines().map(str::to_owned).collect(), out: String::new() }
+        Ended {
+            success: Some(false),
+            lines: text.lines().map(str::to_owned).collect(),
+            out: String::new(),
+            err: String::new(),
+        }
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct Ended {
     pub lines: Vec<String>,
     /// What of it was standard output, without the ends of lines.
     pub out: String,
+    /// What of it was standard error, likewise.
+    pub err: String,
 }
 
 impl Ended {
@@ -171,13 +173,11 @@ pub fn run_inside(
 
 /// Hears a program until it closes its output, its time is over, or the board has gone: no success then.
 fn listen(said: &Said, deadline: Instant, is_there: &dyn Fn() -> bool, on_line: &mut dyn FnMut(&str)) -> Ended {
-    let mut ended = Ended { success: None, lines: Vec::new(), out: String::new() };
+    let mut ended = Ended { success: None, lines: Vec::new(), out: String::new(), err: String::new() };
     loop {
         match said.recv_timeout(LOOK.min(deadline.saturating_duration_since(Instant::now()))) {
             Ok((is_out, line)) => {
-                if is_out {
-                    ended.out.push_str(&line);
-                }
+                if is_out { &mut ended.out } else { &mut ended.err }.push_str(&line);
                 on_line(&line);
                 ended.lines.push(line);
             }
