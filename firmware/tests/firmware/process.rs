@@ -64,7 +64,12 @@ pub struct Process {
 impl Process {
     pub fn start(build: &Build) -> Process {
         let (dir, path) = compile(build);
-        let mut child = Command::new(path).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        Process::run(Command::new(path), dir)
+    }
+
+    /// Runs what was compiled into `dir`.
+    pub fn run(mut firmware: Command, dir: TempDir) -> Process {
+        let mut child = firmware.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
         let (sender, output) = channel();
         std::thread::spawn(move || {
